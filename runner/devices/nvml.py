@@ -1,0 +1,53 @@
+"""NVIDIA's management library through pynvml: which GPUs there are, without torch and without touching them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import ModuleType
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """One physical GPU; `index` is the driver's, `memory_bytes` what it has in all."""
+
+    index: int
+    uuid: str
+    name: str
+    memory_bytes: int
+
+
+def gpus() -> list[Gpu]:
+    """All GPUs of the machine in the driver's order; none where there is no driver."""
+    with _library() as lib:
+        if lib is None:
+            return []
+        return [_gpu(lib, index) for index in range(lib.nvmlDeviceGetCount())]
+
+
+def driver_version() -> str | None:
+    """Version of the driver, or None where there is none."""
+    with _library() as lib:
+        return None if lib is None else str(lib.nvmlSystemGetDriverVersion())
+
+
+def _gpu(lib: ModuleType, index: int) -> Gpu:
+    handle = lib.nvmlDeviceGetHandleByIndex(index)
+    memory = int(lib.nvmlDeviceGetMemoryInfo(handle).total)
+    return Gpu(index, str(lib.nvmlDeviceGetUUID(handle)), str(lib.nvmlDeviceGetName(handle)), memory)
+
+
+@contextmanager
+def _library() -> Iterator[ModuleType | None]:
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        yield None
+        return
+    try:
+        yield pynvml
+    finally:
+        pynvml.nvmlShutdown()
