@@ -1,0 +1,32 @@
+"""`python -m runner`: a subcommand, or a Hydra run."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+#: Word -> module with `main(argv) -> exit code`. Their modules import no torch.
+SUBCOMMANDS = {"resume": "runner.resume"}
+
+
+def main() -> int:
+    """Run the command line; returns the exit code."""
+    if sys.platform == "win32":
+        print("The runner needs Linux (macOS works with isolation=spawn); Windows is not supported.", file=sys.stderr)
+        return 2
+    argv = sys.argv[1:]
+    if argv and argv[0] in SUBCOMMANDS:
+        code: int = importlib.import_module(SUBCOMMANDS[argv[0]]).main(argv[1:])
+        return code
+    from runner.launch import hydra_run
+
+    return hydra_run(argv)
+
+
+def console() -> None:
+    """Entry point of the console script `runner`."""
+    raise SystemExit(main())
+
+
+if __name__ == "__main__":
+    console()

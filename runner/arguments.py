@@ -1,0 +1,136 @@
+"""The steps before Hydra sees the arguments: order of flags, the chosen suites, what `glob()` may see."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import ChoiceSweep, Glob, Override
+from hydra.errors import HydraException
+
+from runner import catalog
+from runner.config import conf_dir
+
+VALUED_FLAGS = {
+    *("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn"),
+    *("--package", "-p", "--cfg", "-c", "--experimental-rerun"),
+}
+INFO = {"all", "config", "defaults", "defaults-tree", "plugins", "searchpath"}
+
+
+def flags_first(argv: Sequence[str]) -> list[str]:
+    """Hydra's flags before the overrides: argparse takes overrides on one side of its flags only."""
+    flags: list[str] = []
+    overrides: list[str] = []
+    words = iter(argv)
+    for word in words:
+        if not word.startswith("-"):
+            overrides.append(word)
+        elif word in VALUED_FLAGS:
+            flags += [word, *_next(words)]
+        elif word in {"--info", "-i"}:
+            value = next(words, "all")
+            flags += [word, value if value in INFO else "all"]
+            overrides += [] if value in INFO else [value]
+        else:
+            flags.append(word)
+    return [*flags, *overrides]
+
+
+def narrow_catalogue(argv: Sequence[str]) -> None:
+    """Tell the catalogue which suites the overrides choose, so that names and globs mean theirs."""
+    if "-sc" in argv or "--shell-completion" in argv:
+        argv = shlex.split(os.environ.get("COMP_LINE", ""), posix=True)[1:]
+    folders = catalog.config_folders(_value_of(argv, "--config-dir", "-cd"))
+    overrides = list(_parse(word for word in argv if "=" in word and not word.startswith("-")))
+    suites = _chosen(overrides, "suite", folders)
+    for task in _chosen(overrides, "task", folders):
+        suites += _suite_of_task(task, folders) if not suites else []
+    suites = suites or [_default_suite()]
+    catalog.choose(
+        {suite: _suite_fields(overrides) for suite in suites},
+        offered_only_listed=_bare_glob(overrides),
+        folders=folders,
+    )
+
+
+def config_dir(argv: Sequence[str]) -> str | None:
+    """The user's `--config-dir`, if given."""
+    return _value_of(argv, "--config-dir", "-cd")
+
+
+def _next(words: Iterator[str]) -> list[str]:
+    value = next(words, None)
+    return [] if value is None else [value]
+
+
+def _value_of(argv: Sequence[str], *names: str) -> str | None:
+    for place, word in enumerate(argv):
+        name, equals, value = word.partition("=")
+        if name in names:
+            return value if equals else (argv[place + 1] if place + 1 < len(argv) else None)
+    return None
+
+
+def _parse(words: Iterator[str]) -> Iterator[Override]:
+    """The overrides that parse; Hydra reports the others better than we could."""
+    parser = OverridesParser.create()
+    for word in words:
+        try:
+            yield parser.parse_override(word)
+        except HydraException:
+            continue
+
+
+def _chosen(overrides: list[Override], group: str, folders: list[Path]) -> list[str]:
+    names: list[str] = []
+    for override in overrides:
+        if override.key_or_group == group:
+            names += _values(override.value(), group, folders)
+    return names
+
+
+def _values(value: Any, group: str, folders: list[Path]) -> list[str]:
+    if isinstance(value, ChoiceSweep):
+        return [str(item) for item in value.list]
+    if isinstance(value, Glob):
+        options = {path.stem for folder in folders for path in (folder / group).glob("*.yaml")}
+        return value.filter(sorted(options))
+    return [] if value is None else [str(value)]
+
+
+def _suite_of_task(task: str, folders: list[Path]) -> list[str]:
+    for folder in folders:
+        path = folder / "task" / f"{task}.yaml"
+        if path.is_file():
+            defaults = (yaml.safe_load(path.read_text(encoding="utf-8")) or {}).get("defaults", [])
+            return [
+                entry["override /suite"]
+                for entry in defaults
+                if isinstance(entry, dict) and "override /suite" in entry
+            ]
+    return []
+
+
+def _default_suite() -> str:
+    defaults = yaml.safe_load((conf_dir() / "main.yaml").read_text(encoding="utf-8"))["defaults"]
+    return next(entry["suite"] for entry in defaults if isinstance(entry, dict) and "suite" in entry)
+
+
+def _suite_fields(overrides: list[Override]) -> dict[str, Any]:
+    """`suite.FIELD=value`; a swept field says nothing about names."""
+    return {
+        override.key_or_group.removeprefix("suite."): override.value()
+        for override in overrides
+        if override.key_or_group.startswith("suite.") and not override.is_sweep_override()
+    }
+
+
+def _bare_glob(overrides: list[Override]) -> bool:
+    globs = [o.value() for o in overrides if o.key_or_group == "model" and isinstance(o.value(), Glob)]
+    return any(glob.include == ["*"] for glob in globs)

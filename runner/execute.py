@@ -1,0 +1,166 @@
+"""Drives the cells: one attempt after the other, in children; rows go to disk the moment they are final."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from runner.cells import Cell
+from runner.errors import UsageError
+from runner.experiment import Attempt, Experiment, Outcome
+from runner.report.progress import Progress
+from runner.results.columns import Row, Status
+from runner.results.files import RunFiles
+from runner.results.text import RowError
+from runner.results.writer import WriteError
+from runner.worker.job import Job
+from runner.worker.limits import Limits
+from runner.worker.signals import Interrupted
+from runner.worker.supervise import Listener, Supervisor
+
+Attempts = Generator[Attempt, Outcome, Row]
+
+
+@dataclass
+class Execution:
+    """One run in progress.
+
+    `common` are the columns that all rows share, `command` gives the command that reproduces a cell.
+    """
+
+    experiment: Experiment
+    files: RunFiles
+    limits: Limits
+    supervisor: Supervisor
+    progress: Progress
+    common: Row
+    command: Callable[[Cell], str]
+    waiting: list[tuple[Cell, Attempts, Attempt]] = field(default_factory=list)
+
+    def run(self, cells: Sequence[Cell]) -> None:
+        """Give every cell its row. When interrupted, the rest get a row that says so, and Interrupted goes on."""
+        unfinished = {cell.cell_id: cell for cell in cells}
+        try:
+            for cell in cells:
+                if self._first(cell, alone=len(cells) == 1):
+                    del unfinished[cell.cell_id]
+            for cell, attempts, attempt in self.waiting:
+                self._drive(cell, attempts, attempt, deferring=False)
+                del unfinished[cell.cell_id]
+        except Interrupted as stop:
+            self._abandon(list(unfinished.values()), stop)
+            raise
+
+    def _first(self, cell: Cell, alone: bool) -> bool:
+        """Start a cell; False when it waits for the end of the run."""
+        if cell.planned is not None:
+            self._finish(cell, dict(cell.planned))
+            return True
+        attempts = self.experiment.attempts(cell)
+        return self._drive(cell, attempts, None, deferring=not alone)
+
+    def _drive(self, cell: Cell, attempts: Attempts, attempt: Attempt | None, deferring: bool) -> bool:
+        """Run attempts until the row is final (True) or an attempt is put off (False)."""
+        self.progress.start(cell.name)
+        while True:
+            try:
+                attempt = attempt or next(attempts)
+                if attempt.deferred and deferring:
+                    self._put_off(cell, attempts, attempt)
+                    return False
+                attempt = attempts.send(self._child(cell, attempt))
+            except StopIteration as end:
+                values = end.value
+                break
+            except (Interrupted, UsageError, WriteError):
+                attempts.close()
+                raise
+            except Exception as error:  # noqa: BLE001 - a defect in an experiment costs its cell only
+                values = _defect(error)
+                break
+        try:
+            self._finish(cell, values)
+        except RowError as error:
+            self._finish(cell, _defect(error))
+        return True
+
+    def _child(self, cell: Cell, attempt: Attempt) -> Outcome:
+        job = Job(
+            cell_id=cell.cell_id,
+            config=attempt.cell.config,
+            log=self._log(cell),
+            artifacts=self.files.directory / "artifacts" / cell.cell_id,
+            limits=self.limits,
+            options=attempt.options,
+            env=attempt.env,
+        )
+        return self.supervisor.run(job, CellListener(cell, self.files, self.progress), self.experiment.share_child)
+
+    def _put_off(self, cell: Cell, attempts: Attempts, attempt: Attempt) -> None:
+        self.waiting.append((cell, attempts, attempt))
+        if attempt.pending is not None:
+            row = self._row(cell, attempt.pending)
+            self.files.pend(row)
+            self.progress.defer(row)
+
+    def _finish(self, cell: Cell, values: Row) -> None:
+        row = self._row(cell, values)
+        self.files.append(row)
+        self.progress.finish(row)
+
+    def _row(self, cell: Cell, values: Row) -> Row:
+        log = self._log(cell)
+        found = {"log": str(log.relative_to(self.files.directory))} if log.exists() else {}
+        return {**cell.row(), **self.common, **found, "command": self.command(cell), **values}
+
+    def _log(self, cell: Cell) -> Path:
+        return self.files.directory / "logs" / f"{cell.cell_id}.log"
+
+    def _abandon(self, cells: Sequence[Cell], stop: Interrupted) -> None:
+        """A row for each cell that has none; the first is the one that was running."""
+        running = stop.outcome.row if stop.outcome else None
+        for cell in cells:
+            values = running or {"status": Status.INTERRUPTED.value, "error": f"{stop} before it was started"}
+            self._finish(cell, values)
+            running = None
+
+
+@dataclass
+class CellListener(Listener):
+    """Passes what a child says to the files and to the progress line."""
+
+    cell: Cell
+    files: RunFiles
+    progress: Progress
+
+    def phase(self, name: str) -> None:
+        """The child enters a phase."""
+        self.progress.phase(name)
+
+    def table(self, name: str, rows: Sequence[Row]) -> None:
+        """Rows of a long table."""
+        self.files.table(self.cell.cell_id, self.cell.name, name, rows)
+
+    def samples(self, arrays: Mapping[str, Sequence[float]]) -> None:
+        """Raw samples."""
+        self.files.samples(self.cell.cell_id, arrays)
+
+    def waiting(self, text: str) -> None:
+        """Another run holds the device."""
+        self.progress.waiting(text)
+
+    def tick(self) -> None:
+        """Time goes by."""
+        self.progress.tick()
+
+
+def _defect(error: Exception) -> Row:
+    """The row of a cell whose experiment failed in the parent."""
+    traceback.print_exception(error)
+    return {
+        "status": Status.INTERNAL_ERROR.value,
+        "error_type": type(error).__name__,
+        "error": f"the experiment's own code failed: {error}",
+    }

@@ -1,0 +1,86 @@
+"""Starts Hydra: resolvers, catalogue, one-sentence errors, and the exit code from the rows on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import secrets
+import sys
+from collections.abc import Sequence
+
+import hydra
+import yaml
+from hydra.errors import HydraException, MissingConfigException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from runner import app, arguments, catalog, guard, registry
+from runner.config import conf_dir
+from runner.errors import UsageError
+
+INTERRUPTED = (130, 143)
+#: Lines of Hydra's messages that would lead the reader astray: `+key=...` is refused here.
+NOISE = re.compile(r"^\s*(full_key:|object_type=|reference_type=|To append to your config use|Set the env)")
+
+
+def hydra_run(argv: Sequence[str]) -> int:
+    """Compose and run what the arguments ask for; returns the exit code."""
+    register_resolvers()
+    catalog.register()
+    ordered = arguments.flags_first(argv)
+    guard.argv = list(argv)
+    sys.argv = [sys.argv[0], *ordered]
+    debug = "HYDRA_FULL_ERROR" in os.environ
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises what it would print, and we say it in one sentence
+    entry = hydra.main(config_path=str(conf_dir()), config_name="main", version_base="1.3")(app.task)
+    try:
+        arguments.narrow_catalogue(ordered)
+        entry()
+    except (HydraException, OmegaConfBaseException, UsageError, yaml.YAMLError) as error:
+        if debug:
+            raise
+        print(sentence(error), file=sys.stderr)
+        return 2
+    except SystemExit as left:
+        code = left.code if isinstance(left.code, int) else int(left.code is not None)
+        return app.finish(code) if code in INTERRUPTED else code
+    except KeyboardInterrupt:
+        return app.finish(130)
+    return app.finish()
+
+
+def register_resolvers() -> None:
+    """`${run_id:}` keeps two runs of one second apart, `${slug:...}` names a folder, `${groups:}` is for --help."""
+    run_id = secrets.token_hex(2)
+    OmegaConf.register_new_resolver("run_id", lambda: run_id, use_cache=True, replace=True)
+    OmegaConf.register_new_resolver("slug", slug, replace=True)
+    OmegaConf.register_new_resolver("groups", groups, replace=True)
+
+
+def groups() -> str:
+    """The groups and their options for `--help`, a line each."""
+    folders = [f for f in sorted(conf_dir().iterdir()) if f.is_dir() and f.name not in {"hydra", "models"}]
+    names = {folder.name: sorted(path.stem for path in folder.glob("*.yaml")) for folder in folders}
+    return "\n".join(f"  {group + '=':13}{' | '.join(options)}" for group, options in names.items())
+
+
+def slug(text: str, longest: int = 120) -> str:
+    """`text` as one folder name; a cut or changed one carries a hash, so that two never meet."""
+    safe = re.sub(r"[^A-Za-z0-9._=,+-]+", "-", text).strip(".-") or "job"
+    if safe == text and len(safe) <= longest:
+        return safe
+    return f"{safe[:longest]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+
+def sentence(error: BaseException) -> str:
+    """What Hydra or OmegaConf has to say, without the lines that help only their developers."""
+    if isinstance(error, MissingConfigException) and error.options and error.missing_cfg_file:
+        group, _, name = error.missing_cfg_file.rpartition("/")
+        return registry.unknown(group, name, error.options)
+    lines = [line.strip() for line in str(error).splitlines() if line.strip() and not NOISE.match(line)]
+    cause = error.__cause__
+    if isinstance(cause, OmegaConfBaseException):
+        first = str(cause).splitlines()[0]
+        lines += [first] if first not in lines else []
+    return " ".join(lines) or type(error).__name__
