@@ -110,6 +110,7 @@ class Experiment:
     summary: ClassVar[tuple[str, ...]] = ()  # columns that the summary at the end of a run shows; default: headline
     share_child: ClassVar[bool] = False  # True: cells run one after the other in one child, restarted after a crash
     needs_model: ClassVar[bool] = True  # False: `run` gets no workload (selftest, operators)
+    names: ClassVar[tuple[str, ...]] = ()  # one cell for each of these names instead of the suite's models
 
     def expand(self, cell: Cell) -> Iterable[Cell]:
         """Cells that `cell` stands for (tasks, operators); in the parent, without torch."""

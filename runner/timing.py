@@ -1,0 +1,94 @@
+"""Joins a child's context to the measuring engine: its clock, device, probe, allocator, and inputs to put back."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+from runner.experiment import Context
+from runner.measure import malloc
+from runner.measure.clock import TorchDevice, WallClock
+from runner.measure.columns import COLUMNS, PROCESS_COLUMNS
+from runner.measure.engine import Measurement, Side, measure
+from runner.measure.memory import peak_memory
+from runner.measure.nvml import open_nvml
+from runner.measure.probe import HostProbe, matmul_canary
+from runner.measure.settings import ClockKind
+from runner.measure.tuning import format_cpu_list
+from runner.results.columns import Column, Row
+from runner.workload import Workload, tensors_of
+
+MEASURED = tuple(Column(*facts) for facts in (*COLUMNS, *PROCESS_COLUMNS))
+
+
+class Timer:
+    """Measures pairs of callables in this process; made once per child, right before the warm-up.
+
+    Making it stops inductor's compile workers and tames the allocator, so the memory phase must be over.
+    """
+
+    def __init__(self, context: Context) -> None:
+        import torch
+        from torch._inductor.async_compile import shutdown_compile_workers
+
+        shutdown_compile_workers()
+        self._context = context
+        self._device = TorchDevice(context.device)
+        self._clock = WallClock()
+        self._threads = torch.get_num_threads()
+        self._malloc = malloc.apply(context.measure.malloc)
+        uuid = context.device.facts().get("device_uuid")
+        self._probe = HostProbe(
+            self._clock,
+            threads=self._threads,
+            canary=matmul_canary(context.device.torch_name, context.device.synchronize),
+            gpu=open_nvml(uuid) if uuid else None,
+        )
+
+    def compare(
+        self,
+        a: Side,
+        b: Side,
+        name: str | None = None,
+        clock_kind: ClockKind = ClockKind.wall,
+        l2_flush: bool = False,
+    ) -> Measurement:
+        """Measure how much faster `b` is than `a`; `name` (default: the cell's) seeds the order within the pairs."""
+        import torch
+
+        context = self._context
+        return measure(
+            a,
+            b,
+            context.measure,
+            seed=context.seed,
+            name=name or context.cell.name,
+            clock=self._clock,
+            device=self._device,
+            probe=self._probe,
+            reset_rng=lambda: torch.manual_seed(context.seed),
+            clock_kind=clock_kind,
+            l2_flush=l2_flush,
+        )
+
+    def process_row(self) -> Row:
+        """The columns about this process."""
+        mask = format_cpu_list(sorted(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else None
+        return {"threads": self._threads, "affinity": mask, "malloc": self._malloc, "process": 0, "n_processes": 1}
+
+
+def step_peak_bytes(workload: Workload, f: Callable[..., Any], context: Context) -> int:
+    """Peak memory of one step, weights included: the device's own counter, or what the step added to the process
+
+    and what the model, its inputs and its optimizer held before.
+    """
+    context.device.empty_cache()
+    peak = peak_memory(lambda: workload.step(f), context.device)
+    return peak.bytes if peak.method == "device" else peak.bytes + _held_bytes(workload)
+
+
+def _held_bytes(workload: Workload) -> int:
+    state = workload.optimizer.state_dict()["state"] if workload.optimizer else {}
+    held = (workload.parameters(), workload.buffers(), workload.args, workload.kwargs, state)
+    return sum({t.data_ptr(): t.nbytes for t in tensors_of(held) if t.layout.__str__() == "torch.strided"}.values())
