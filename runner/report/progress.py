@@ -69,7 +69,7 @@ class Progress:
 
     def waiting(self, text: str) -> None:
         """The running cell waits, for a device that another run is using; said once on a plain stream."""
-        words = f"waiting {plain(text)}"
+        words = plain(text)
         if words != self._doing and not self.console.is_terminal:
             print_line(self.console, f"{self._place(self._done + 1)} {self._name} {words}")
         self._doing = words

@@ -30,8 +30,8 @@ def test_a_line_per_finished_cell() -> None:
     clock, stream = Clock(), io.StringIO()
     with Progress(3, stream, (SPEEDUP,), clock) as progress:
         progress.start("resnet18")
-        progress.waiting("for cuda:0")
-        progress.waiting("for cuda:0")
+        progress.waiting("waiting for cuda:0")
+        progress.waiting("waiting for cuda:0")
         progress.phase("compile")
         clock.now += 12.34
         progress.tick()
