@@ -1,0 +1,143 @@
+"""From a catalogue entry to a workload: batch size, seed, device; a builder function only says what the model is.
+
+Imports no torch, so that a loader's names are known without it.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from runner.workload import LoadRequest, Mode, Workload, mean_loss
+
+if TYPE_CHECKING:
+    import torch
+
+#: Keeps the stream of the inputs apart from that of the weights.
+_INPUT_SEED_OFFSET = 1_000_003
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One model of a catalogue.
+
+    `build` is "module:function" in `runner.loaders.builtin`; the function is called with an `Order` and `options`
+    and returns `Parts`. The batch sizes are defaults; `cpu_inference` replaces `inference` on a CPU.
+    """
+
+    build: str
+    inference: int
+    training: int
+    options: Mapping[str, Any] = field(default_factory=dict)
+    cpu_inference: int | None = None
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a builder is asked for; `draw` makes the inputs and labels."""
+
+    training: bool
+    batch_size: int
+    device: str
+    draw: Draw
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a builder returns: a model on any device in any mode, its inputs, and the loss of its output."""
+
+    model: torch.nn.Module
+    args: tuple[Any, ...] = ()
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    loss: Callable[[Any], torch.Tensor] = mean_loss
+
+
+class Draw:
+    """Random tensors from a seed, made on the CPU so that every device gets the same values."""
+
+    def __init__(self, seed: int, device: str) -> None:
+        """Values depend on `seed`; the tensors are put on `device`."""
+        import torch
+
+        self._device = device
+        self._generator = torch.Generator().manual_seed(seed + _INPUT_SEED_OFFSET)
+
+    def normal(self, *shape: int) -> torch.Tensor:
+        """Standard normal float32."""
+        import torch
+
+        return torch.randn(shape, generator=self._generator, device="cpu").to(self._device)
+
+    def uniform(self, low: float, high: float, *shape: int) -> torch.Tensor:
+        """Uniform float32 in [low, high)."""
+        import torch
+
+        unit = torch.rand(shape, generator=self._generator, device="cpu")
+        return (low + (high - low) * unit).to(self._device)
+
+    def integers(self, low: int, high: int, *shape: int) -> torch.Tensor:
+        """Uniform int64 in [low, high)."""
+        import torch
+
+        return torch.randint(low, high, shape, generator=self._generator, device="cpu").to(self._device)
+
+
+def build(name: str, entry: Entry, request: LoadRequest) -> Workload:
+    """The workload of a catalogue entry.
+
+    On device "meta" nothing is allocated or initialised, which is how to ask for parameter counts and output shapes.
+    """
+    order = Order(
+        training=request.mode is Mode.training,
+        batch_size=_batch_size(entry, request),
+        device=request.device,
+        draw=Draw(request.seed, request.device),
+    )
+    module, _, function = entry.build.partition(":")
+    builder = getattr(importlib.import_module(f"runner.loaders.builtin.{module}"), function)
+    with seeded(request.seed, request.device):
+        parts: Parts = builder(order, **entry.options)
+    return Workload(
+        name=name,
+        model=parts.model.to(request.device).train(order.training),
+        args=parts.args,
+        kwargs=parts.kwargs,
+        batch_size=order.batch_size,
+        mode=request.mode,
+        loss=parts.loss,
+        policy=request.policy,
+        device=request.device,
+    )
+
+
+@contextmanager
+def seeded(seed: int, device: str) -> Iterator[None]:
+    """Inside, weights are made on the CPU (on "meta" for meta) from `seed`; the generator's state is put back after."""
+    import torch
+
+    place = torch.device("meta" if device == "meta" else "cpu")
+    with torch.random.fork_rng(devices=[]), place:
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed the accelerators as well
+        yield
+
+
+def chosen_batch_size(request: LoadRequest) -> int | None:
+    """The batch size that was asked for: by the command, else by the model's policy for this mode."""
+    if request.batch_size is not None:
+        return request.batch_size
+    policy = request.policy
+    return policy.batch_size_training if request.mode is Mode.training else policy.batch_size_inference
+
+
+def _batch_size(entry: Entry, request: LoadRequest) -> int:
+    chosen = chosen_batch_size(request)
+    if chosen is not None:
+        return chosen
+    if request.mode is Mode.training:
+        return entry.training
+    if entry.cpu_inference is not None and request.device.split(":")[0] == "cpu":
+        return entry.cpu_inference
+    return entry.inference

@@ -1,0 +1,45 @@
+"""Losses with their targets, for models whose mean output would be a poor loss: a softmax's mean has no gradient."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.nn import functional
+
+
+@dataclass(frozen=True, eq=False)
+class CrossEntropy:
+    """Cross-entropy of logits [..., classes] with int64 `labels` [...]."""
+
+    labels: torch.Tensor
+
+    def __call__(self, logits: torch.Tensor) -> torch.Tensor:
+        """Mean over all labels."""
+        return functional.cross_entropy(logits.flatten(0, -2), self.labels.flatten())
+
+
+@dataclass(frozen=True, eq=False)
+class SquaredError:
+    """Mean squared distance from `targets`, in the output's dtype."""
+
+    targets: torch.Tensor
+
+    def __call__(self, output: torch.Tensor) -> torch.Tensor:
+        """Mean over all elements."""
+        return functional.mse_loss(output, self.targets.to(output.dtype))
+
+
+def judged_real(probability: torch.Tensor) -> torch.Tensor:
+    """Binary cross-entropy of a discriminator's probabilities with the label "real".
+
+    Written out because torch refuses `binary_cross_entropy` under autocast.
+    """
+    return -probability.log().mean()
+
+
+def own_loss(output: Any) -> torch.Tensor:
+    """The loss that a transformers model puts into its output when it is given labels."""
+    loss: torch.Tensor = output.loss
+    return loss
