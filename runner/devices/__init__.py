@@ -61,5 +61,5 @@ class Device(Protocol):
         ...
 
     def facts(self) -> dict[str, Any]:
-        """device_name, device_uuid and driver for the row and run.json."""
+        """device_name and device_uuid, where it has one, for the row; run.json has more from `detect.facts`."""
         ...

@@ -41,7 +41,7 @@ class Accelerator:
         import torch
 
         try:
-            return torch.get_device_module(self.type)
+            return torch.get_device_module(self.type)  # type: ignore[no-any-return]
         except RuntimeError as error:
             raise Unsupported(f"device={self.type}: this torch has no such device type") from error
 
@@ -80,7 +80,7 @@ class Accelerator:
         return getattr(self.properties(), "L2_cache_size", None)
 
     def properties(self) -> Any:
-        """torch's description of the device, or None."""
+        """Describe the device in torch's words; None where torch has none."""
         return self._call("get_device_properties")
 
     def facts(self) -> dict[str, Any]:
@@ -109,6 +109,6 @@ class TorchEvent:
         """Enqueue the event on the current stream."""
         self._event.record()
 
-    def elapsed_ms(self, later: TorchEvent) -> float:
+    def elapsed_ms(self, later: Any) -> float:
         """Milliseconds from this event to `later`; both must have completed."""
         return float(self._event.elapsed_time(later._event))  # noqa: SLF001 - the same class

@@ -50,8 +50,7 @@ def visible(kind: str) -> list[str]:
     if given is None:
         return physical
     tokens: list[str] = []
-    for token in given.split(","):
-        token = token.strip()
+    for token in map(str.strip, given.split(",")):
         if not token or (token.isdecimal() and int(token) >= len(physical)) or token.startswith("-"):
             break  # the drivers stop at the first token that names nothing
         tokens.append(token)

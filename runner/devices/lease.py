@@ -90,7 +90,9 @@ def _accelerator(
     token = tokens[index] if index < len(tokens) else str(index)
     lock = Lock(detect.identity(kind, token), f"{kind}:{index}")
     variable = detect.VISIBLE_VARIABLE.get(kind)
-    if variable is None or not own_process or index >= len(detect.visible(kind)):
+    if variable is None:
+        return Choice((*shared, lock), node)  # we know too little of its devices to choose one
+    if not own_process or index >= len(detect.visible(kind)):
         return Choice((*shared, lock), {**node, "index": index})
     return Choice((*shared, lock), {**node, "index": 0}, {variable: token})
 
@@ -99,9 +101,7 @@ def _cpu_locks(cpus: Iterable[int], shared: bool) -> Iterator[Lock]:
     return (Lock(f"cpu-{cpu:04d}", f"CPU {cpu}", shared) for cpu in sorted(cpus))
 
 
-def _wait(
-    choices: list[Choice], on_wait: Callable[[str], None], check: Callable[[], None]
-) -> tuple[list[int], Choice]:
+def _wait(choices: list[Choice], on_wait: Callable[[str], None], check: Callable[[], None]) -> tuple[list[int], Choice]:
     """The first choice whose locks are all free. All or nothing, so that nobody waits while holding: no deadlock."""
     said = ""
     while True:
@@ -109,6 +109,7 @@ def _wait(
             held, missing = _try(choice.locks)
             if missing is None:
                 return held, choice
+        assert missing is not None
         message = f"waiting for {missing.label}, held by {_holder(missing)}"
         if message != said:
             on_wait(message)
@@ -163,8 +164,10 @@ def _path(lock: Lock) -> Path:
 
 
 def folder() -> Path:
-    """Where this user's locks are: under the temporary directory, since XDG_RUNTIME_DIR differs between a login and a
-    batch job of the same user and goes when the last login ends."""
+    """Where this user's locks are: under the temporary directory.
+
+    Not under XDG_RUNTIME_DIR: it differs between a login and a batch job of one user, and goes with the last login.
+    """
     path = Path(tempfile.gettempdir()) / f"torch-benchmark-runner-{os.getuid()}"
     path.mkdir(mode=0o700, exist_ok=True)
     if path.is_symlink() or path.stat().st_uid != os.getuid():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,14 +19,16 @@ class Gpu:
     memory_bytes: int
 
 
-def gpus() -> list[Gpu]:
+@functools.cache
+def gpus() -> tuple[Gpu, ...]:
     """All GPUs of the machine in the driver's order; none where there is no driver."""
     with _library() as lib:
         if lib is None:
-            return []
-        return [_gpu(lib, index) for index in range(lib.nvmlDeviceGetCount())]
+            return ()
+        return tuple(_gpu(lib, index) for index in range(lib.nvmlDeviceGetCount()))
 
 
+@functools.cache
 def driver_version() -> str | None:
     """Version of the driver, or None where there is none."""
     with _library() as lib:

@@ -1,0 +1,160 @@
+"""What an experiment's `run` is given in the child: the built parts of the cell, and ways to report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from runner.cells import Cell
+from runner.measure.tuning import Tuning
+from runner.results.columns import Phase, Row
+from runner.worker.failure import causes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from runner.backends import Backend
+    from runner.devices import Device
+    from runner.measure.settings import Measure
+    from runner.workload import Workload
+
+
+class JobContext:
+    """Implements runner.experiment.Context. `job` is Job.message; `send` takes messages to the parent."""
+
+    cell: Cell
+    backend: Backend | None
+    device: Device
+    measure: Measure
+    seed: int
+    options: Mapping[str, Any]
+    artifacts: Path
+    tuning: Tuning  # threads and CPUs, as applied
+
+    def __init__(self, job: Mapping[str, Any], send: Callable[[dict[str, Any]], None]) -> None:
+        self._job = job
+        self._send = send
+        self._phases: list[Phase] = []
+        self._flags: list[str] = []
+        self._failed: tuple[BaseException, Phase] | None = None
+        self.cell = Cell(job["config"])
+        self.seed = job["config"].get("seed", 0)
+        self.options = job["options"]
+        self.artifacts = Path(job["artifacts"])
+        self.tuning = Tuning(job["threads"], tuple(job["cpus"]) if job["cpus"] else None)
+
+    def prepare(self) -> None:
+        """Settle CPUs and threads, before the first helper thread starts; build device, backend and parameters."""
+        import torch
+
+        from runner import registry
+        from runner.measure.settings import Measure
+        from runner.worker.devices import build_device
+
+        config = self.cell.config
+        self.tuning.pin()
+        torch.set_num_threads(self.tuning.threads)
+        self.measure = registry.build_as(Measure, config["measure"])
+        self.backend = registry.build(config["backend"]) if config.get("backend") else None
+        self.device = build_device(self._job["device"])
+        facts = self.device.facts()
+        self._send({"kind": "values", "values": {k: facts[k] for k in ("device_name", "device_uuid") if k in facts}})
+
+    @contextmanager
+    def phase(self, phase: Phase) -> Iterator[None]:
+        """Say what is being done; the phase before it goes on when the context ends."""
+        self._enter(phase)
+        try:
+            yield
+        except BaseException as error:
+            if self.phase_of(error) is None:
+                self._failed = (error, phase)
+            raise
+        finally:
+            self._leave()
+
+    def phase_of(self, error: BaseException) -> Phase | None:
+        """The innermost phase that `error`, or what it was raised from, left by an exception."""
+        if self._failed is not None and any(cause is self._failed[0] for cause in causes(error)):
+            return self._failed[1]
+        return None
+
+    def _enter(self, phase: Phase) -> None:
+        self._phases.append(phase)
+        self._report()
+
+    def _leave(self) -> None:
+        self._phases.pop()
+        self._report()
+
+    def _report(self) -> None:
+        self._send({"kind": "phase", "phase": self._phases[-1].value if self._phases else None})
+
+    def artifact(self, name: str) -> Path:
+        """Path for a new file in the cell's artifacts folder."""
+        self.artifacts.mkdir(parents=True, exist_ok=True)
+        return self.artifacts / name
+
+    def load(self, name: str) -> Workload:
+        """Load a model of the cell's suite, in the cell's mode, precision and memory format; in the phase load."""
+        from runner import registry
+        from runner.workload import Precision
+
+        config = self.cell.config
+        with self.phase(Phase.LOAD):
+            workload: Workload = registry.build(config["suite"]).load(name, self._request())
+            workload = workload.cast(registry.build_as(Precision, config.get("precision") or {}))
+            if workload.policy.channels_last:
+                workload = channels_last(workload)
+            if config.get("optimizer"):
+                parameters = list(workload.parameters().values())
+                workload = replace(workload, optimizer=registry.build(config["optimizer"]).make(parameters))
+            return workload
+
+    def _request(self) -> Any:
+        from runner import registry
+        from runner.workload import LoadRequest, Mode, Policy
+
+        config = self.cell.config
+        return LoadRequest(
+            mode=Mode((config.get("mode") or {"name": "inference"})["name"]),
+            batch_size=config.get("batch_size"),
+            device=self.device.torch_name,
+            seed=self.seed,
+            policy=registry.build_as(Policy, config.get("policy") or {}),
+        )
+
+    def table(self, name: str, rows: Sequence[Row]) -> None:
+        """Append rows to the long table `<name>.csv`."""
+        self._send({"kind": "table", "name": name, "rows": list(rows)})
+
+    def samples(self, arrays: Mapping[str, Sequence[float]]) -> None:
+        """Keep raw samples as `samples/<cell_id>.npz`."""
+        self._send({"kind": "samples", "arrays": dict(arrays)})
+
+    def note_flags(self, *flags: str) -> None:
+        """Add words to the row's column `flags`."""
+        self._flags = list(dict.fromkeys([*self._flags, *flags]))
+        self._send({"kind": "values", "values": {"flags": ";".join(self._flags)}})
+
+    def expect_call(self, seconds: float) -> None:
+        """One call of one side took `seconds` when first timed: the default of `limits.measure_s` grows with it."""
+        self._send({"kind": "call", "seconds": seconds})
+
+
+def channels_last(workload: Workload) -> Workload:
+    """The workload with its model's and inputs' 4-D tensors in channels_last memory format."""
+    import torch
+
+    from runner.workload import map_tensors
+
+    if isinstance(workload.model, torch.nn.Module):
+        workload.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    args, kwargs = map_tensors(
+        lambda t: t.contiguous(memory_format=torch.channels_last) if t.dim() == 4 else t,  # noqa: PLR2004
+        (workload.args, workload.kwargs),
+    )
+    return replace(workload, args=args, kwargs=kwargs)

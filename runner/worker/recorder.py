@@ -1,0 +1,118 @@
+"""What the parent knows of a running job: the values so far, its phase, and in the end its outcome."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from runner.experiment import Outcome
+from runner.results.columns import Phase, Row, Status
+from runner.worker.limits import Deadlines
+from runner.worker.messages import Message
+
+#: Columns that an experiment may set in a row it yields and that belong to the outcome itself.
+_OWN = ("status", "phase", "error_type", "error")
+
+
+class Listener:
+    """Hears of a job's progress while it runs; overrides what it wants to hear. What it raises ends child and run."""
+
+    def phase(self, name: str) -> None:
+        """The job entered a phase."""
+
+    def values(self, row: Row) -> None:
+        """The experiment yielded a row."""
+
+    def table(self, name: str, rows: Sequence[Row]) -> None:
+        """Rows for a long table."""
+
+    def samples(self, arrays: Mapping[str, Sequence[float]]) -> None:
+        """Raw samples."""
+
+    def waiting(self, text: str) -> None:
+        """The device is held by another process."""
+
+    def note(self, text: str) -> None:
+        """Something that the user should know and no row says: an incomplete log."""
+
+    def tick(self) -> None:
+        """Nothing happened for a second."""
+
+
+class Recorder:
+    """Takes a child's messages."""
+
+    def __init__(self, listener: Listener, deadlines: Deadlines) -> None:
+        self._listener = listener
+        self._deadlines = deadlines
+        self._values: Row = {}
+        self._failed: Message | None = None
+        self._started = time.monotonic()
+        self.finished = False
+
+    def take(self, message: Message) -> None:
+        """Note one message and pass it on."""
+        kind = message["kind"]
+        if kind == "phase":
+            self._enter(message["phase"])
+        elif kind == "call":
+            self._deadlines.expect_call(message["seconds"])
+        elif kind == "values":
+            self._values |= message["values"]
+            self._listener.values(message["values"])
+        elif kind == "table":
+            self._listener.table(message["name"], message["rows"])
+        elif kind == "samples":
+            self._listener.samples(message["arrays"])
+        else:
+            self.finished = True
+            self._failed = message if kind == "failed" else None
+
+    def _enter(self, name: str | None) -> None:
+        phase = None if name is None else Phase(name)
+        self._deadlines.enter(phase, time.monotonic())
+        if phase is not None:
+            self._listener.phase(phase.value)
+
+    def outcome(self) -> Outcome:
+        """How the job ended, by its own account; only when `finished`."""
+        if self._failed is not None:
+            failed = self._failed
+            phase = Phase(failed["phase"]) if failed["phase"] else None
+            return self.ended(Status(failed["status"]), failed["type"], failed["message"], phase)
+        own = {key: self._values.get(key) or "" for key in _OWN}
+        try:
+            status = Status(own["status"] or Status.OK)
+            phase = Phase(own["phase"]) if own["phase"] else None
+        except ValueError as error:
+            return self.ended(Status.INTERNAL_ERROR, "ValueError", f"the experiment yielded a wrong value: {error}")
+        return self.ended(status, own["error_type"], own["error"], phase)
+
+    def died(self, code: int, out_of_memory: bool) -> Outcome:
+        """How the job ended when its process went without a word; `code` is minus the signal."""
+        if code == -signal.SIGKILL and out_of_memory:
+            return self.ended(Status.OOM, "SIGKILL", "killed because the memory cgroup was full", self.phase)
+        if code < 0:
+            name = signal_name(-code)
+            return self.ended(Status.CRASHED, name, f"the process died of {name}", self.phase)
+        return self.ended(
+            Status.CRASHED, "exit", f"the process left with exit code {code} before it was done", self.phase
+        )
+
+    @property
+    def phase(self) -> Phase | None:
+        """The phase that the job is in."""
+        return self._deadlines.phase
+
+    def ended(self, status: Status, error_type: str, error: str, phase: Phase | None = None) -> Outcome:
+        """An outcome with the values so far."""
+        values = {key: value for key, value in self._values.items() if key not in _OWN}
+        return Outcome(status, phase, error_type, error, values, time.monotonic() - self._started)
+
+
+def signal_name(number: int) -> str:
+    """SIGSEGV for 11."""
+    known: dict[int, Any] = {s.value: s.name for s in signal.Signals}
+    return str(known.get(number, f"signal {number}"))

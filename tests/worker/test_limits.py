@@ -1,0 +1,51 @@
+"""Which limit is reached first, with a clock of numbers."""
+
+from __future__ import annotations
+
+import pytest
+
+from runner.results.columns import Phase
+from runner.worker.limits import Deadlines, Limits
+
+LIMITS = Limits(load_s=10, compile_s=20, cell_s=100)
+
+
+def test_phase_limit_sums_visits() -> None:
+    """A limit bounds all visits to its phases together; a phase entered within another stops the other's clock."""
+    deadlines = Deadlines(LIMITS, 30, now=0)
+    deadlines.enter(Phase.COMPILE, 1)
+    assert deadlines.next() == (21, "compile_s")
+    deadlines.enter(Phase.LOAD, 6)
+    assert deadlines.next() == (16, "load_s")
+    deadlines.enter(Phase.COMPILE, 10)
+    assert deadlines.next() == (25, "compile_s")
+    deadlines.enter(None, 12)
+    assert deadlines.next() == (100, "cell_s")
+
+
+def test_cell_limit_counts_from_the_start() -> None:
+    """The cell's limit comes first when the phase's lies behind it, and counts from when the job started."""
+    deadlines = Deadlines(LIMITS, 30, now=0)
+    deadlines.start(5)
+    deadlines.enter(Phase.COMPILE, 95)
+    assert deadlines.next() == (105, "cell_s")
+
+
+def test_measuring_limit_grows_with_the_calls() -> None:
+    """By default measuring may take 60 s, three budgets and ten calls of each side, over its three phases."""
+    deadlines = Deadlines(LIMITS, 30, now=0)
+    assert deadlines.allowed("measure_s") == 150
+    deadlines.expect_call(2.0)
+    deadlines.expect_call(1.0)
+    assert deadlines.allowed("measure_s") == 180
+    for phase, now in ((Phase.MEMORY, 0), (Phase.WARMUP, 10), (Phase.MEASURE, 20)):
+        deadlines.enter(phase, now)
+    assert deadlines.next() == (100, "cell_s")
+    assert Deadlines(Limits(measure_s=7), 30, 0).allowed("measure_s") == 7
+
+
+@pytest.mark.parametrize("name", ["load_s", "measure_s", "log_bytes"])
+def test_not_positive(name: str) -> None:
+    """A limit of nothing is refused by name."""
+    with pytest.raises(ValueError, match=f"limits.{name}=0: give a number above 0"):
+        Limits(**{name: 0})
