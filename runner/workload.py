@@ -63,7 +63,11 @@ class LoadRequest:
 
 def mean_loss(output: Any) -> torch.Tensor:
     """Mean over all floating elements of all tensors in `output`: a scalar loss for a model that declares none."""
-    tensors = [t.float() for t in tensors_of(output) if t.is_floating_point() or t.is_complex()]
+    import torch
+
+    wide = (torch.float32, torch.float64, torch.complex64, torch.complex128)
+    found = [t for t in tensors_of(output) if t.is_floating_point() or t.is_complex()]
+    tensors = [t if t.dtype in wide else t.float() for t in found]
     if not tensors:
         raise ValueError("the model's output holds no floating-point tensor to take a loss of")
     total = sum(t.numel() for t in tensors)

@@ -92,6 +92,7 @@ OUTCOME = (
     Column("error_type", str, "", "type of the exception, name of the signal, or the limit that was hit"),
     Column("error", str, "", "one line that says what happened"),
     Column("flags", str, "", "words about the measurement that a reader should know, separated by ;"),
+    Column("cell_s", float, "s", "wall time of the cell's child processes, all attempts together"),
     Column("log", str, "", "the cell's log, relative to the folder that holds this file"),
     Column("command", str, "", "command line that reproduces this one row"),
 )

@@ -97,12 +97,18 @@ def claimed(directory: Path) -> Iterator[None]:
 
     The kernel gives the claim back when the process dies, however it dies.
     """
-    with opened(directory / ".claim", os.O_RDWR | os.O_CREAT) as file:
+    try:
+        file = os.open(directory / ".claim", os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError as error:
+        raise WriteError(f"can't write to {directory}: {error.strerror}") from error
+    try:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UsageError(f"{directory} is in use by another process: wait for it or end it") from None
         yield
+    finally:
+        os.close(file)
 
 
 def record_sweep(directory: Path, argv: Sequence[str], cwd: Path) -> None:

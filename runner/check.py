@@ -1,0 +1,414 @@
+"""Is a backend's callable right on this workload? Eager runs, a reference run and the candidate's run, compared.
+
+Every run starts from the same parameters, buffers, optimizer state, inputs and RNG state, and takes two steps, the
+second on other inputs. Afterwards everything is as it was before.
+"""
+
+from __future__ import annotations
+
+import logging
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Self
+
+import torch
+
+from runner import compare_outputs, reference, state
+from runner.collect import Result, collect
+from runner.compare_outputs import Rule
+from runner.results import verdicts
+from runner.results.columns import Phase, Row, Status
+from runner.results.tensors import Comparison, TensorResult, merge
+from runner.trees import Container, Flat
+from runner.workload import Mode, Workload
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+log = logging.getLogger(__name__)
+
+NOISE_MULTIPLIER = 2.0  # a backend may be this many times as far from eager as eager is from itself
+
+
+@dataclass(frozen=True)
+class CheckSettings:
+    """How a check is done. `tolerance` None takes the model's policy, else the default for the precision.
+
+    `free_bytes` is the device's free memory: a reference that can't fit in it isn't tried (None: try). One eager run
+    is enough for those who don't want the model's own noise.
+    """
+
+    seed: int = 0
+    iterations: int = 2
+    eager_runs: int = 2
+    tolerance: float | None = None
+    reference: bool = True
+    free_bytes: int | None = None
+
+
+def default_tolerance(workload: Workload) -> float:
+    """Absolute and relative tolerance of a workload whose policy names none.
+
+    TorchBench's rule: 1e-4; 1e-3 for fp16, autocast and training on an accelerator. Plain bf16 gets 1e-2, which
+    upstream grants by a list: bf16 resolves no more than 4e-3.
+    """
+    if workload.policy.tolerance is not None:
+        return workload.policy.tolerance
+    precision = workload.precision
+    if precision.dtype == "bfloat16" and not precision.autocast:
+        return 1e-2
+    on_accelerator = workload.mode is Mode.training and torch.device(workload.device).type != "cpu"
+    return 1e-3 if reference.is_low_precision(workload) or on_accelerator else 1e-4
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a check found: upstream's word, the magnitudes, and words for column `flags`."""
+
+    accuracy: str
+    reason: str = ""
+    reference: str = "none"
+    tolerance: float | None = None
+    comparison: Comparison = field(default_factory=Comparison)
+    flags: tuple[str, ...] = ()
+    phase: Phase = Phase.CHECK
+    error_type: str = ""
+
+    @property
+    def status(self) -> Status:
+        """The status that the word stands for."""
+        return verdicts.status_of(self.accuracy, self.phase)
+
+    @property
+    def ok(self) -> bool:
+        """Whether the backend is right."""
+        return self.status is Status.OK
+
+    def row(self) -> Row:
+        """Columns of the check and, unless all is well, of the outcome. Flags are for the caller to merge."""
+        comparison = self.comparison
+        row: Row = {
+            "accuracy": self.accuracy,
+            "reference": self.reference,
+            "max_abs_err": comparison.max_abs_err,
+            "max_rel_err": comparison.max_rel_err,
+            "worst_tensor": comparison.worst_tensor,
+        }
+        if self.ok:
+            return row
+        outcome = {"status": self.status.value, "phase": self.phase.value}
+        return row | outcome | {"error_type": self.error_type, "error": self.reason}
+
+
+class _StopError(Exception):
+    """Ends a check early with a verdict."""
+
+    def __init__(self, verdict: Verdict) -> None:
+        super().__init__(verdict.reason)
+        self.verdict = verdict
+
+
+class Check:
+    """A check of one workload, for one or several candidates: `with Check(w) as c: c.baseline() or c.judge(f)`.
+
+    While it is open, dropout is off: the masks of a compiled program can't be eager's. A candidate that was compiled
+    before is compiled again by its guards if the model has active dropout (flag `dropout_off`), and keeps its first
+    program for later; whoever wants to avoid that compiles while the check is open, or calls `state.dropout_off`.
+    A model that draws random numbers otherwise (flag `draws_random_numbers`) can only agree if the caller makes the
+    backend draw as eager does (inductor: `fallback_random`).
+
+    The model is run where it stands, not on copies: state that it keeps outside of modules isn't taken back.
+    """
+
+    def __init__(self, workload: Workload, settings: CheckSettings | None = None) -> None:
+        self.workload = workload
+        self.settings = settings or CheckSettings()
+        tolerance = self.settings.tolerance
+        self.tolerance = default_tolerance(workload) if tolerance is None else tolerance
+        self.flags: list[str] = []
+        self.reference_word = "none"
+        self._vary = self.settings.iterations > 1
+        self._reference: Result | None = None
+        self._rules: dict[str, Rule] = {}
+        self._apart: dict[str, compare_outputs.Distance] = {}  # eager from the reference, by group
+        self._noise: dict[str, TensorResult] = {}
+
+    def __enter__(self) -> Self:
+        self._exits = ExitStack()
+        device = self.workload.device
+        self._exits.callback(state.set_rng_state, device, state.rng_state(device))
+        self._flag("dropout_off", bool(self._exits.enter_context(state.dropout_off(self.workload.model))))
+        self.workload.zero_grad()
+        self._state, self._inputs = state.State(self.workload), state.Inputs(self.workload)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._restore()
+        self._inputs.load()
+        self._exits.close()
+        del self._state, self._inputs
+        self._reference = None
+        self._eager = Result()
+
+    def baseline(self) -> Verdict | None:
+        """Run eager and the reference; a verdict if the workload can't be checked, None if candidates can be judged."""
+        try:
+            self._eager = self._first_run()
+            self._look_at_eager()
+            self._reference = self._run_reference() if self.settings.reference else None
+            self._require_usable_reference()
+            self._rules = {name: self._rule(name) for name in self._eager.groups}
+            for _ in range(1, self.settings.eager_runs):
+                self._add_noise(self._run(self.workload.model, "eager_2nd_run_fail", "eager_2nd_run_OOM", Phase.EAGER))
+        except _StopError as stop:
+            return stop.verdict
+        return None
+
+    def judge(self, candidate: Callable[..., Any]) -> Verdict:
+        """Run the candidate and compare; needs a `baseline()` that returned None."""
+        try:
+            result = self._run(candidate, verdicts.FAIL_TO_RUN, "OOM", Phase.CHECK)
+        except _StopError as stop:
+            return stop.verdict
+        comparison = merge(self._compare(name, result) for name in self._eager.groups)
+        return self._verdict(self._word(comparison), comparison.reason, comparison=comparison)
+
+    def _verdict(self, accuracy: str, reason: str = "", **values: Any) -> Verdict:
+        return Verdict(accuracy, reason, self.reference_word, self.tolerance, flags=tuple(self.flags), **values)
+
+    def _flag(self, word: str, condition: bool = True) -> None:
+        if condition and word not in self.flags:
+            self.flags.append(word)
+
+    def _restore(self) -> None:
+        self.workload.zero_grad()
+        self._state.restore()
+
+    # Runs
+
+    def _first_run(self) -> Result:
+        """Eager's first run; if the model can't do with rolled inputs, with the same inputs in each step."""
+        words = ("eager_1st_run_fail", "eager_1st_run_OOM", Phase.EAGER)
+        before = state.rng_state(self.workload.device)
+        state.seed_all(self.settings.seed)
+        seeded = state.rng_state(self.workload.device)
+        state.set_rng_state(self.workload.device, before)
+        try:
+            result = self._run(self.workload.model, *words)
+        except _StopError as stop:
+            if not self._vary or stop.verdict.status is Status.OOM:
+                raise
+            self._vary = False
+            result = self._run(self.workload.model, *words)
+            self._flag("inputs_not_varied")
+        self._flag("draws_random_numbers", state.rng_state(self.workload.device) != seeded)
+        return result
+
+    def _run(self, f: Callable[..., Any], failed: str, oom: str, phase: Phase) -> Result:
+        """One run from the saved state; an exception becomes a verdict, for the row has to say what happened."""
+        self._restore()
+        try:
+            return self._collect(self.workload, f, self._inputs)
+        except Exception as error:  # a model or a backend may raise anything
+            log.warning("%s raised", "eager" if phase is Phase.EAGER else "the backend", exc_info=True)
+            phase = Phase.COMPILE if _is_compiler_error(error) else phase
+            word, kind = oom if is_oom(error) else failed, type(error).__name__
+            lines = str(error).strip().splitlines() or [kind]
+            verdict = self._verdict(word, lines[0], phase=phase, error_type=kind)
+        raise _StopError(verdict)
+
+    def _collect(self, workload: Workload, f: Callable[..., Any], inputs: state.Inputs) -> Result:
+        chosen = self.settings
+        return collect(workload, f, inputs, seed=chosen.seed, num_steps=chosen.iterations, vary=self._vary)
+
+    def _run_reference(self) -> Result | None:
+        """The widest reference run that works; flags say why it isn't fp64."""
+        if self.workload.precision.dtype == "float64":
+            self.reference_word = "fp64"
+        for word, dtype in reference.wider_dtypes(self.workload).items():
+            free = self.settings.free_bytes
+            if free is not None and reference.needed_bytes(self.workload, dtype) > free:
+                self._flag(f"{word}_reference_does_not_fit")
+                continue
+            result = self._try_reference(word, dtype)
+            if result is not None:
+                self.reference_word = word
+                return result
+        return None
+
+    def _try_reference(self, word: str, dtype: torch.dtype) -> Result | None:
+        self._restore()
+        self._inputs.load()
+        wide = None
+        try:
+            wide = reference.widened(self.workload, dtype)
+            with reference.default_dtype(dtype):
+                result = self._collect(wide, wide.model, state.Inputs(wide))
+        except Exception as error:  # a model may refuse to be copied or widened in any way
+            log.warning("no %s reference", word, exc_info=True)
+            failure = f"{word}_reference_failed" if wide is not None else "model_not_copyable"
+            self._flag(f"{word}_reference_oom" if is_oom(error) else failure)
+            return None
+        for name, flat in result.groups.items():
+            result.groups[name] = Flat({path: _as_reference(leaf) for path, leaf in flat.items()})
+        return result
+
+    # What eager tells
+
+    def _look_at_eager(self) -> None:
+        """Flag what a reader should know; stop where there is nothing to compare with."""
+        groups = self._eager.groups
+        names = [name for name in groups if name.endswith((".output", ".loss"))]
+        self._flag("mutates_inputs", any(flat for name, flat in groups.items() if name.endswith(".inputs")))
+        self._flag("nan_in_eager", any(compare_outputs.any_nan(groups[name]) for name in names))
+        if self.workload.mode is Mode.training:
+            self._look_at_training()
+        if any(compare_outputs.all_nan(groups[name]) for name in names):
+            reason = "eager's output is NaN throughout: there is nothing to compare with"
+            raise _StopError(self._verdict(verdicts.REFERENCE_UNUSABLE, reason))
+
+    def _look_at_training(self) -> None:
+        groups = self._eager.groups
+        moved = any(compare_outputs.magnitude(Flat({"": u})) for u in self._updates(self._eager).values())
+        self._flag("parameters_unchanged", self.workload.optimizer is not None and not moved)
+        gradients = [flat for name, flat in groups.items() if name.endswith(".gradients")]
+        self._flag("gradients_zero", not any(compare_outputs.magnitude(flat) for flat in gradients))
+
+    def _rule(self, name: str) -> Rule:
+        """How strictly a group is compared: small values get a small absolute tolerance.
+
+        Where eager's own error drowns a group of values below the tolerance (gradients of a loss that doesn't depend
+        on the parameters), they are noise and the plain tolerance holds. After the first optimizer step rounding
+        errors have been amplified by training itself (a resnet's gradients are 1 % off in fp32), by how much is
+        known from one sample, eager's: the plain tolerance holds, and ten times eager's distance from the reference.
+        """
+        low = reference.is_low_precision(self.workload)
+        rule = Rule(self.tolerance, cosine=bool(self.workload.policy.cosine), small_tensors=low)
+        if not self._is_first(name):
+            return replace(rule, max_multiplier=True)
+        eager = self._eager.groups[name]
+        size = compare_outputs.magnitude(eager)
+        apart = self._apart.get(name)
+        noise = apart is not None and apart.relative > self._sane_bound and apart.rms <= self.tolerance
+        self._flag(f"{name.rsplit('.', 1)[-1]}_are_noise", noise and size > 0)
+        return rule if noise or not size else replace(rule, scale=min(1.0, size))
+
+    def _is_first(self, name: str) -> bool:
+        """Whether a group was computed with the parameters that the run started with."""
+        return self.workload.mode is Mode.inference or name.startswith("step1.")
+
+    @property
+    def _sane_bound(self) -> float:
+        """Relative distance of eager from the reference beyond which the two compute different things."""
+        return 1.0 if reference.is_low_precision(self.workload) else 0.1
+
+    def _require_usable_reference(self) -> None:
+        """Stop if the first step's reference isn't what eager approximates.
+
+        A model that draws random numbers may draw others in another dtype: it is judged without a reference, which
+        is stricter.
+        """
+        if self._reference is None:
+            return
+        problem = next(filter(None, map(self._reference_problem, self._eager.groups)), "")
+        if problem and "draws_random_numbers" in self.flags:
+            self._reference, self.reference_word = None, "none"
+            self._apart.clear()
+            self._flag("reference_draws_differently")
+        elif problem:
+            raise _StopError(self._verdict(verdicts.REFERENCE_UNUSABLE, problem))
+
+    def _reference_problem(self, name: str) -> str:
+        assert self._reference is not None
+        eager, wide = self._eager.groups[name], self._reference.groups[name]
+        if _forms(eager) != _forms(wide):
+            return f"{name}: the reference has another structure or other shapes than eager"
+        if not self._is_first(name):
+            return ""
+        apart = self._apart[name] = compare_outputs.distance(eager, wide)
+        if name.startswith("step1.") and apart.relative > self._sane_bound and apart.rms > self.tolerance:
+            return (
+                f"{name}: eager is {apart.relative:.2g} away from its own {self.reference_word} reference, relatively"
+            )
+        return ""
+
+    def _add_noise(self, other: Result) -> None:
+        """Keep the largest difference of each tensor between the first eager run and another."""
+        for name, flat in self._eager.groups.items():
+            for found in compare_outputs.compare(flat, other.groups[name], None, self._rules[name]).tensors:
+                self._flag("eager_not_deterministic", not found.ok or bool(found.max_abs_err))
+                known = self._noise.get(found.tensor)
+                if known is None or (known.rmse or 0.0) < (found.rmse or 0.0):
+                    self._noise[found.tensor] = found
+
+    # Judging
+
+    def _compare(self, name: str, result: Result) -> Comparison:
+        if name == "parameters":
+            return self._compare_updates(result)
+        wide = None if self._reference is None else self._reference.groups[name]
+        return compare_outputs.compare(self._eager.groups[name], result.groups[name], wide, self._rules[name])
+
+    def _compare_updates(self, result: Result) -> Comparison:
+        """Compare what the steps did to the parameters with what the optimizer does with the same gradients.
+
+        Gradients are compared by themselves; after an optimizer that normalises them, the sign of a gradient that is
+        rounding noise would decide about a parameter.
+        """
+        updates = self._updates(result)
+        self._restore()
+        for gradients in result.gradients if self.workload.optimizer is not None else ():
+            for name, parameter in self.workload.parameters().items():
+                parameter.grad = gradients.get(name)
+            assert self.workload.optimizer is not None
+            self.workload.optimizer.step()
+        replayed = Result()
+        replayed.add_named("parameters", dict(self.workload.parameters()))
+        expected = self._updates(replayed)
+        rule = Rule(self.tolerance, scale=min(1.0, compare_outputs.magnitude(expected) or 1.0))
+        return compare_outputs.compare(expected, updates, None, rule)
+
+    def _updates(self, result: Result) -> Flat:
+        """By how much a run changed each parameter."""
+        after = result.groups["parameters"]
+        saved = {f"parameters.{name}": self._state.saved(p) for name, p in self.workload.parameters().items()}
+        return Flat({path: tensor - saved[path] for path, tensor in after.items()})
+
+    def _word(self, comparison: Comparison) -> str:
+        """The accuracy word: differences are weighed against eager's own noise before they count as wrong."""
+        failures = comparison.failures
+        if not failures:
+            return verdicts.PASS
+        if all(self._within_noise(t) for t in failures):
+            return verdicts.PASS_WITHIN_EAGER_NOISE
+        noisy = all(t.tensor in self._noise and not self._noise[t.tensor].ok for t in failures)
+        return verdicts.EAGER_TWO_RUNS_DIFFER if noisy else verdicts.FAIL_ACCURACY
+
+    def _within_noise(self, found: TensorResult) -> bool:
+        noise = self._noise.get(found.tensor)
+        if noise is None or noise.ok or noise.rmse is None or found.rmse is None:
+            return False
+        return found.max_abs_err != float("inf") and found.rmse <= NOISE_MULTIPLIER * noise.rmse
+
+
+def check(workload: Workload, candidate: Callable[..., Any], settings: CheckSettings | None = None) -> Verdict:
+    """Check one candidate: what `Check` says, in one call."""
+    with Check(workload, settings) as opened:
+        return opened.baseline() or opened.judge(candidate)
+
+
+def is_oom(error: BaseException) -> bool:
+    """Whether an exception says that memory ran out, on any device."""
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)
+
+
+def _is_compiler_error(error: BaseException) -> bool:
+    return type(error).__module__.startswith(("torch._dynamo", "torch._inductor", "torch._functorch"))
+
+
+def _as_reference(leaf: Any) -> Any:
+    return reference.widen(leaf, torch.float64) if isinstance(leaf, torch.Tensor) else leaf
+
+
+def _forms(flat: Flat) -> dict[str, Any]:
+    return {path: getattr(leaf, "shape", leaf if isinstance(leaf, Container) else None) for path, leaf in flat.items()}
