@@ -6,7 +6,14 @@ import importlib
 import sys
 
 #: Word -> module with `main(argv) -> exit code`. Their modules import no torch.
-SUBCOMMANDS = {"resume": "runner.resume"}
+SUBCOMMANDS = {
+    "compare": "runner.compare.command",
+    "history": "runner.history.command",
+    "report": "runner.report.main",
+    "rerun": "runner.rerun",
+    "resume": "runner.resume",
+    "watch": "runner.report.watch",
+}
 
 
 def main() -> int:

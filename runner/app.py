@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import traceback
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -10,50 +11,80 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from runner import guard, planning
 from runner.cells import Cell
-from runner.environment import describe
+from runner.environment import Environment, describe
 from runner.errors import UsageError
 from runner.execute import Execution
-from runner.report.plan import print_plan
+from runner.planning import Plan
+from runner.report.plan import earlier_seconds, print_plan
 from runner.report.progress import Progress
 from runner.report.terminal import print_summary, shown_columns
 from runner.results.columns import header
 from runner.results.command import reproduce
 from runner.results.files import RunFiles
 from runner.results.reader import read_run, run_folders
-from runner.results.run import RunRecord
+from runner.results.run import RunRecord, claimed
 from runner.results.status import exit_code
 from runner.results.writer import WriteError
 from runner.resume import open_run
-from runner.worker.limits import Limits
 from runner.worker.signals import Interrupted
 from runner.worker.supervise import Supervisor
 
 
 def task(cfg: DictConfig) -> None:
-    """One run, or one job of a sweep. Raises nothing but the SystemExit of an interruption: Hydra would end the sweep."""
+    """One run, or one job of a sweep. Only an interruption leaves it, by SystemExit: all else would end the sweep."""
     directory = Path(HydraConfig.get().runtime.output_dir)
+    sweep = _sweep()
+    guard.admit(directory)
     try:
-        _run(cfg, directory)
+        _run(cfg, directory, sweep)
     except (UsageError, WriteError) as error:
-        guard.refuse(directory, error)
+        guard.refuse(error, directory if sweep else None)
     except Interrupted as stop:
         raise SystemExit(stop.exit_code) from None
+    except Exception as error:  # noqa: BLE001 - a defect of ours; in a sweep the other jobs go on
+        traceback.print_exc()
+        guard.refuse(error, directory if sweep else None)
 
 
-def _run(cfg: DictConfig, directory: Path) -> None:
+def _sweep() -> Path | None:
+    """Folder of the sweep that this is a job of."""
+    hydra = HydraConfig.get()
+    return Path(hydra.sweep.dir).absolute() if hydra.mode is RunMode.MULTIRUN else None
+
+
+def _run(cfg: DictConfig, directory: Path, sweep: Path | None) -> None:
     hydra = HydraConfig.get()
     sources = [Path(s.path) for s in hydra.runtime.config_sources if s.schema == "file"]
-    plan = planning.make(cfg, hydra.runtime.choices, sources)
+    plan = planning.make(cfg, hydra.runtime.choices, sources, sweep is not None)
     if cfg.plan:
-        print_plan(plan.cells, sys.stdout)
+        print_plan(plan.cells, sys.stdout, earlier_seconds(sweep or directory), plan.limits.cell_s)
         return
-    sweep = Path(hydra.sweep.dir).absolute() if hydra.mode is RunMode.MULTIRUN else None
+    with claimed(directory):
+        _execute(cfg, plan, directory, sweep)
+
+
+def _execute(cfg: DictConfig, plan: Plan, directory: Path, sweep: Path | None) -> None:
     environment = describe(plan.cells[0].config)
-    record = RunRecord(
+    record = _record(plan, environment, HydraConfig.get(), sweep is not None)
+    todo = open_run(directory, record, cfg.resume and cfg.resume.name, cfg.other_env, cfg.strict)
+    files = RunFiles(directory, record, sweep)
+    files.forget(todo)
+    common = {**environment.columns, "tag": cfg.tag, "isolation": cfg.isolation.name, "env_id": record.env_id}
+    command = partial(_command, record.overrides, HydraConfig.get().runtime.config_sources, plan.asked)
+    with (
+        Progress(len(todo), sys.stderr, shown_columns(record)) as progress,
+        Supervisor(cfg.isolation.name) as supervisor,
+    ):
+        execution = Execution(plan.experiment, files, plan.limits, supervisor, progress, common, command)
+        execution.run([cell for cell in plan.cells if cell.cell_id in set(todo)])
+
+
+def _record(plan: Plan, environment: Environment, hydra: Any, in_sweep: bool) -> RunRecord:
+    return RunRecord(
         experiment=hydra.runtime.choices["experiment"],
         cells={cell.cell_id: cell.config for cell in plan.cells},
         columns=header(plan.experiment.columns),
@@ -64,20 +95,8 @@ def _run(cfg: DictConfig, directory: Path) -> None:
         summary=plan.experiment.summary,
         environment=environment.facts,
         env_id=environment.env_id,
-        job=hydra.job.num if sweep else None,
+        job=hydra.job.num if in_sweep else None,
     )
-    todo = open_run(directory, record, cfg.resume and cfg.resume.name, cfg.other_env, cfg.strict)
-    files = RunFiles(directory, record, sweep)
-    files.forget(todo)
-    limits: Limits = OmegaConf.to_object(cfg.limits)
-    common = {**environment.columns, "tag": cfg.tag, "isolation": cfg.isolation.name, "env_id": record.env_id}
-    command = partial(_command, record.overrides, hydra.runtime.config_sources, plan.asked)
-    with (
-        Progress(len(todo), sys.stderr, shown_columns(record)) as progress,
-        Supervisor(cfg.isolation.name) as supervisor,
-    ):
-        execution = Execution(plan.experiment, files, limits, supervisor, progress, common, command)
-        execution.run([cell for cell in plan.cells if cell.cell_id in set(todo)])
 
 
 def _command(overrides: tuple[str, ...], sources: Any, asked: Mapping[str, Any], cell: Cell) -> str:
@@ -89,12 +108,12 @@ def _command(overrides: tuple[str, ...], sources: Any, asked: Mapping[str, Any],
 
 
 def finish(interrupted: int | None = None) -> int:
-    """Print the summary of what this process launched, and give its exit code, from the rows on disk."""
-    if guard.launched is None or guard.plan:
+    """Print the summary of what this process launched, and give its exit code, from what is on disk."""
+    if guard.launched is None:
         return interrupted or 0
-    if not any(run_folders(guard.launched)):
+    if guard.plan or not any(run_folders(guard.launched)):
         return interrupted or guard.code_without_runs(guard.launched)
     results = read_run(guard.launched)
     print_summary(results, sys.stdout)
     code = exit_code(results.rows, len(results.missing), guard.strict)
-    return interrupted or max(code, guard.refused)
+    return interrupted or max(code, guard.code_of_refusals(guard.launched))

@@ -15,6 +15,7 @@ from hydra.errors import HydraException
 
 from runner import catalog
 from runner.config import conf_dir
+from runner.errors import UsageError
 
 VALUED_FLAGS = {
     *("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn"),
@@ -48,6 +49,7 @@ def narrow_catalogue(argv: Sequence[str]) -> None:
         argv = shlex.split(os.environ.get("COMP_LINE", ""), posix=True)[1:]
     folders = catalog.config_folders(_value_of(argv, "--config-dir", "-cd"))
     overrides = list(_parse(word for word in argv if "=" in word and not word.startswith("-")))
+    _refuse_null_groups(overrides, folders)
     suites = _chosen(overrides, "suite", folders)
     for task in _chosen(overrides, "task", folders):
         suites += _suite_of_task(task, folders) if not suites else []
@@ -87,6 +89,16 @@ def _parse(words: Iterator[str]) -> Iterator[Override]:
             continue
 
 
+def _refuse_null_groups(overrides: list[Override], folders: list[Path]) -> None:
+    """`GROUP=null` on the command line: Hydra has a traceback for it."""
+    for override in overrides:
+        group = override.key_or_group
+        options = {path.stem for folder in folders for path in (folder / group).glob("*.yaml")}
+        if override.value() is None and not override.is_delete() and (options or group == "model"):
+            choices = ", ".join(sorted(options)) or "a name, a pattern in quotes, or all"
+            raise UsageError(f"{group}=null: choose one of its configurations: {choices}")
+
+
 def _chosen(overrides: list[Override], group: str, folders: list[Path]) -> list[str]:
     names: list[str] = []
     for override in overrides:
@@ -119,7 +131,7 @@ def _suite_of_task(task: str, folders: list[Path]) -> list[str]:
 
 def _default_suite() -> str:
     defaults = yaml.safe_load((conf_dir() / "main.yaml").read_text(encoding="utf-8"))["defaults"]
-    return next(entry["suite"] for entry in defaults if isinstance(entry, dict) and "suite" in entry)
+    return str(next(entry["suite"] for entry in defaults if isinstance(entry, dict) and "suite" in entry))
 
 
 def _suite_fields(overrides: list[Override]) -> dict[str, Any]:
@@ -132,5 +144,5 @@ def _suite_fields(overrides: list[Override]) -> dict[str, Any]:
 
 
 def _bare_glob(overrides: list[Override]) -> bool:
-    globs = [o.value() for o in overrides if o.key_or_group == "model" and isinstance(o.value(), Glob)]
-    return any(glob.include == ["*"] for glob in globs)
+    values = [override.value() for override in overrides if override.key_or_group == "model"]
+    return any(isinstance(value, Glob) and value.include == ["*"] for value in values)

@@ -187,5 +187,5 @@ def _schema_target(path: str) -> str | None:
 def _schema(path: str, target: str) -> Any:
     try:
         return registry.open_node(registry.schema(registry.locate(target)))
-    except Exception as error:  # a plug-in's module may raise anything; say which one
-        raise CompactHydraException(f"'{path}' ({target}) can't be used: {type(error).__name__}: {error}") from error
+    except Exception as error:  # a plug-in's class may be anything; say which one
+        raise CompactHydraException(f"{path.removeprefix('schema/')}: {error}") from error

@@ -121,12 +121,18 @@ class Selection:
             chosen = [self.model]
         return [name for name in chosen if self._included(name)]
 
+    @property
+    def words(self) -> str:
+        """The selection as it is typed, without the model."""
+        given = {"include": list(self.include), "exclude": list(self.exclude), "shard": "/".join(map(str, self.shard))}
+        return " ".join(f"select.{key}={value}" for key, value in given.items() if value and value != "1/1")
+
     def _included(self, name: str) -> bool:
         wanted = not self.include or any(re.search(p, name, re.IGNORECASE) for p in self.include)
         return wanted and not any(re.search(p, name, re.IGNORECASE) for p in self.exclude)
 
     def part(self, cells: Iterable[Cell]) -> list[Cell]:
-        """This shard's cells: every n-th of those that run; the ones that don't go with the first shard."""
+        """The shard's cells: every n-th of those that run; the ones that don't go with the first shard."""
         index, count = self.shard
         if count == 1:
             return list(cells)

@@ -132,9 +132,9 @@ def shard(value: str | None) -> tuple[int, int]:
 
 def refuse_untyped(cfg: DictConfig, path: str = "") -> None:
     """Refuse keys that no dataclass declares: `+key=value` composes even under a typed root."""
-    declared = OmegaConf.get_type(cfg)
+    declared = OmegaConf.get_type(cfg) or dict
     known = getattr(declared, "__dataclass_fields__", None)
-    for key in cfg:
+    for key in map(str, cfg):
         full = f"{path}{key}"
         if known is not None and key not in known and full != "hydra":
             raise UsageError(f"Key '{full}' not in '{declared.__name__}'")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import traceback
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from runner.report.progress import Progress
 from runner.results.columns import Row, Status
 from runner.results.files import RunFiles
 from runner.results.text import RowError
+from runner.results.verdicts import word_of
 from runner.results.writer import WriteError
 from runner.worker.job import Job
 from runner.worker.limits import Limits
@@ -38,6 +40,8 @@ class Execution:
     common: Row
     command: Callable[[Cell], str]
     waiting: list[tuple[Cell, Attempts, Attempt]] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)  # cell_id -> wall time of its children so far
+    running: Cell | None = None
 
     def run(self, cells: Sequence[Cell]) -> None:
         """Give every cell its row. When interrupted, the rest get a row that says so, and Interrupted goes on."""
@@ -49,21 +53,23 @@ class Execution:
             for cell, attempts, attempt in self.waiting:
                 self._drive(cell, attempts, attempt, deferring=False)
                 del unfinished[cell.cell_id]
-        except Interrupted as stop:
-            self._abandon(list(unfinished.values()), stop)
-            raise
+            self.supervisor.check()
+        except KeyboardInterrupt as stop:  # a plain one under isolation=none, where signals belong to the debugger
+            known = stop if isinstance(stop, Interrupted) else Interrupted(signal.SIGINT)
+            self._abandon(list(unfinished.values()), known)
+            raise known from None
 
     def _first(self, cell: Cell, alone: bool) -> bool:
         """Start a cell; False when it waits for the end of the run."""
         if cell.planned is not None:
             self._finish(cell, dict(cell.planned))
             return True
-        attempts = self.experiment.attempts(cell)
-        return self._drive(cell, attempts, None, deferring=not alone)
+        return self._drive(cell, _attempts(self.experiment, cell), None, deferring=not alone)
 
     def _drive(self, cell: Cell, attempts: Attempts, attempt: Attempt | None, deferring: bool) -> bool:
         """Run attempts until the row is final (True) or an attempt is put off (False)."""
         self.progress.start(cell.name)
+        self.running = cell
         while True:
             try:
                 attempt = attempt or next(attempts)
@@ -74,16 +80,15 @@ class Execution:
             except StopIteration as end:
                 values = end.value
                 break
-            except (Interrupted, UsageError, WriteError):
+            except (KeyboardInterrupt, UsageError, WriteError):
                 attempts.close()
                 raise
             except Exception as error:  # noqa: BLE001 - a defect in an experiment costs its cell only
+                attempts.close()
                 values = _defect(error)
                 break
-        try:
-            self._finish(cell, values)
-        except RowError as error:
-            self._finish(cell, _defect(error))
+        self.running = None
+        self._finish(cell, values)
         return True
 
     def _child(self, cell: Cell, attempt: Attempt) -> Outcome:
@@ -96,35 +101,67 @@ class Execution:
             options=attempt.options,
             env=attempt.env,
         )
-        return self.supervisor.run(job, CellListener(cell, self.files, self.progress), self.experiment.share_child)
+        listener = CellListener(cell, self.files, self.progress)
+        try:
+            outcome = self.supervisor.run(job, listener, self.experiment.share_child)
+        except Interrupted as stop:
+            self._took(cell, stop.outcome)
+            raise
+        self._took(cell, outcome)
+        return outcome
+
+    def _took(self, cell: Cell, outcome: Outcome | None) -> None:
+        if outcome is not None:
+            self.seconds[cell.cell_id] = self.seconds.get(cell.cell_id, 0.0) + outcome.seconds
 
     def _put_off(self, cell: Cell, attempts: Attempts, attempt: Attempt) -> None:
-        self.waiting.append((cell, attempts, attempt))
         if attempt.pending is not None:
             row = self._row(cell, attempt.pending)
             self.files.pend(row)
             self.progress.defer(row)
+        self.waiting.append((cell, attempts, attempt))
+        self.running = None
 
     def _finish(self, cell: Cell, values: Row) -> None:
-        row = self._row(cell, values)
-        self.files.append(row)
+        try:
+            row = self._row(cell, values)
+            self.files.append(row)
+        except RowError as error:
+            row = self._row(cell, _defect(error))
+            self.files.append(row)
         self.progress.finish(row)
 
     def _row(self, cell: Cell, values: Row) -> Row:
+        """The whole row. Raises RowError where `values` say no status, or none that there is."""
+        try:
+            status = Status(values["status"])
+        except (TypeError, KeyError, ValueError) as error:
+            raise RowError(f"a row without a valid status: {values!r:.200}") from error
         log = self._log(cell)
         found = {"log": str(log.relative_to(self.files.directory))} if log.exists() else {}
-        return {**cell.row(), **self.common, **found, "command": self.command(cell), **values}
+        spent = {"cell_s": round(self.seconds[cell.cell_id], 3)} if cell.cell_id in self.seconds else {}
+        row = {**cell.row(), **self.common, **found, **spent, "command": self.command(cell), **values}
+        return {**row, "accuracy": row.get("accuracy") or word_of(status)}
 
     def _log(self, cell: Cell) -> Path:
         return self.files.directory / "logs" / f"{cell.cell_id}.log"
 
     def _abandon(self, cells: Sequence[Cell], stop: Interrupted) -> None:
-        """A row for each cell that has none; the first is the one that was running."""
-        running = stop.outcome.row if stop.outcome else None
+        """A row for each cell that has none, not even a pending one."""
+        pending = {cell.cell_id for cell, _, attempt in self.waiting if attempt.pending is not None}
+        for _, attempts, _ in self.waiting:
+            attempts.close()
         for cell in cells:
-            values = running or {"status": Status.INTERRUPTED.value, "error": f"{stop} before it was started"}
-            self._finish(cell, values)
-            running = None
+            if cell.cell_id not in pending:
+                self._finish(cell, self._abandoned(cell, stop))
+
+    def _abandoned(self, cell: Cell, stop: Interrupted) -> Row:
+        if cell.planned is not None:
+            return dict(cell.planned)
+        if cell is self.running and stop.outcome is not None:
+            return stop.outcome.row
+        when = "while it ran" if cell is self.running else "before it was started"
+        return {"status": Status.INTERRUPTED.value, "error_type": str(stop), "error": f"{stop} {when}"}
 
 
 @dataclass
@@ -154,6 +191,11 @@ class CellListener(Listener):
     def tick(self) -> None:
         """Time goes by."""
         self.progress.tick()
+
+
+def _attempts(experiment: Experiment, cell: Cell) -> Attempts:
+    """A generator whatever `attempts` is, so that what it raises is raised where it is driven."""
+    return (yield from experiment.attempts(cell))
 
 
 def _defect(error: Exception) -> Row:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from runner.cells import Cell
     from runner.devices import Device
     from runner.measure.settings import Measure
+    from runner.measure.tuning import Tuning
     from runner.workload import Workload
 
 
@@ -49,6 +50,7 @@ class Outcome:
     error: str = ""
     values: Row = field(default_factory=dict)
     seconds: float = 0.0  # wall time from request to the child's end
+    phases: Mapping[str, float] = field(default_factory=dict)  # seconds spent in each phase
 
     @property
     def row(self) -> Row:
@@ -69,6 +71,7 @@ class Context(Protocol):
     backend: Backend | None
     device: Device
     measure: Measure
+    tuning: Tuning  # threads and CPUs, as applied
     seed: int
     options: Mapping[str, Any]
     artifacts: Path  # folder of this cell for traces, models, scripts; made on first use by `artifact()`
@@ -112,6 +115,14 @@ class Experiment:
     needs_model: ClassVar[bool] = True  # False: `run` gets no workload (selftest, operators)
     names: ClassVar[tuple[str, ...]] = ()  # one cell for each of these names instead of the suite's models
 
+    @classmethod
+    def conclude(cls, rows: Sequence[Row], missing: int) -> Iterable[str]:  # noqa: ARG003 - for those who override it
+        """Lines for the end of a summary: what all rows of the experiment come to; `missing` cells have none.
+
+        Without torch, and without an instance: rows are also read after the run.
+        """
+        return ()
+
     def expand(self, cell: Cell) -> Iterable[Cell]:
         """Cells that `cell` stands for (tasks, operators); in the parent, without torch."""
         return (cell,)
@@ -122,8 +133,9 @@ class Experiment:
         return outcome.row
 
     def run(self, workload: Workload, context: Context) -> Iterable[Row]:
-        """Measure, in the child. Rows are sent as they are yielded; a later one updates the earlier ones' values,
+        """Measure, in the child.
 
-        so that what is known when a child dies is in the row. A row may set `status` itself (wrong_output, ...).
+        Rows are sent as they are yielded; a later one updates the earlier ones' values, so that what is known when a
+        child dies is in the row. A row may set `status` itself (wrong_output, ...).
         """
         raise NotImplementedError(f"{type(self).__name__} does not say how it runs")

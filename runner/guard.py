@@ -10,23 +10,29 @@ import contextlib
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from runner.errors import UsageError
-from runner.results.run import SWEEP_FILE, RunRecord, record_sweep
+from runner.results.files import rebuild_sweep
+from runner.results.reader import run_folders
+from runner.results.run import SWEEP_FILE, RunRecord, claimed, record_sweep
+from runner.results.writer import WriteError
 
 #: Directory that this process launched (a run's, or a sweep's), and what its configuration said.
 launched: Path | None = None
 plan = False
 strict = False
-#: Worst exit code of a refusal in this process: 2 for bad usage, 1 for a disk that can't be written.
+#: Worst exit code of a refusal in this process: 2 for bad usage, 1 for a disk that can't be written or a defect.
 refused = 0
 #: Arguments as the user typed them; `runner.launch` sets it.
 argv: list[str] = []
+#: Why a job was refused, in its folder, behind its exit code: the job may run on another machine.
 REFUSAL_FILE = "refused.txt"
+#: What this process holds until it ends: the sweep's folder.
+held = contextlib.ExitStack()
 
 
 class Guard(Callback):
@@ -37,15 +43,23 @@ class Guard(Callback):
         _enter(Path(config.hydra.run.dir), config, RunRecord.FILE)
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:  # noqa: ARG002
-        """Before a sweep; its command is recorded for `resume`."""
+        """Before a sweep; its command is recorded for `resume`, and a resumed one's files are put in order."""
         directory = Path(config.hydra.sweep.dir)
         _enter(directory, config, SWEEP_FILE)
-        if not config.plan and not (directory / SWEEP_FILE).exists():
-            record_sweep(directory, argv, Path.cwd())
+        if config.plan:
+            return
+        try:
+            held.enter_context(claimed(directory))
+            if not (directory / SWEEP_FILE).exists():
+                record_sweep(directory, argv, Path.cwd())
+            elif any(run_folders(directory)):
+                rebuild_sweep(directory)
+        except (UsageError, WriteError) as error:
+            leave(str(error), code_of(error))
 
 
 def _enter(directory: Path, config: DictConfig, marker: str) -> None:
-    global launched, plan, strict  # noqa: PLW0603 - how a callback tells the program that started Hydra
+    global launched, plan, strict  # how a callback tells the program that started Hydra
     launched, plan, strict = directory.absolute(), config.plan, config.strict
     used = (directory / marker).exists()
     if used and config.resume is None:
@@ -58,33 +72,47 @@ def _enter(directory: Path, config: DictConfig, marker: str) -> None:
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        leave(f"can't create {directory}: {error.strerror}")
+        leave(f"can't create {directory}: {error.strerror}", 1)
     if not os.access(directory, os.W_OK):
-        leave(f"can't write to {directory}: choose another one with hydra.run.dir=...")
+        leave(f"can't write to {directory}: choose another one with hydra.run.dir=...", 1)
 
 
-def refuse(directory: Path, error: Exception) -> None:
-    """Say why a run can't be done; in a sweep, its other jobs go on.
+def admit(directory: Path) -> None:
+    """Forget that a job was refused before."""
+    with contextlib.suppress(OSError):  # the disk that is read-only: whoever writes to it next says so
+        (directory / REFUSAL_FILE).unlink(missing_ok=True)
 
-    The reason is left in the job's folder too: the job may run on another machine.
-    """
+
+def refuse(error: Exception, job: Path | None) -> None:
+    """Say why a run can't be done; in a sweep, whose other jobs go on, the folder `job` keeps the reason."""
     global refused  # noqa: PLW0603
-    refused = max(refused, 2 if isinstance(error, UsageError) else 1)
+    refused = max(refused, code_of(error))
     print(error, file=sys.stderr)
     with contextlib.suppress(OSError):  # the reason may be that nothing can be written there
-        (directory / REFUSAL_FILE).write_text(f"{error}\n", encoding="utf-8")
+        if job is not None:
+            (job / REFUSAL_FILE).write_text(f"{code_of(error)} {error}\n", encoding="utf-8")
+
+
+def code_of(error: Exception) -> int:
+    """Exit code that a refusal gives."""
+    return 2 if isinstance(error, UsageError) else 1
+
+
+def code_of_refusals(directory: Path) -> int:
+    """Worst exit code of the jobs below `directory` that were refused, here or on another machine; 0 without any."""
+    said = [path.read_text(encoding="utf-8") for path in directory.glob(f"**/{REFUSAL_FILE}")]
+    return max([refused, *(int(text[:1] or 1) for text in said)])  # a full disk leaves an empty file
 
 
 def code_without_runs(directory: Path) -> int:
-    """Exit code of a launch that left no run: 2 where a job was refused or there was no job, 1 where jobs vanished."""
-    jobs = [folder for folder in directory.glob("**/.hydra") if folder.is_dir()]
-    if not jobs:
+    """Exit code of a launch that left no run: 2 for a sweep without jobs, 1 where jobs vanished."""
+    if not any(folder.is_dir() for folder in directory.glob("**/.hydra")):
         print("No job was started: the sweep is empty (a glob that matches nothing?)", file=sys.stderr)
         return 2
-    return refused or (2 if list(directory.glob(f"**/{REFUSAL_FILE}")) else 1)
+    return code_of_refusals(directory) or int(not plan)
 
 
-def leave(message: str) -> None:
-    """End the program for bad usage."""
+def leave(message: str, code: int = 2) -> NoReturn:
+    """End the program with one sentence."""
     print(message, file=sys.stderr)
-    raise SystemExit(2)
+    raise SystemExit(code)

@@ -6,22 +6,27 @@ import hashlib
 import os
 import re
 import secrets
+import signal
 import sys
 from collections.abc import Sequence
+from types import FrameType
 
 import hydra
 import yaml
-from hydra.errors import HydraException, MissingConfigException
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from runner import app, arguments, catalog, guard, registry
 from runner.config import conf_dir
 from runner.errors import UsageError
+from runner.worker.signals import Interrupted
 
 INTERRUPTED = (130, 143)
 #: Lines of Hydra's messages that would lead the reader astray: `+key=...` is refused here.
-NOISE = re.compile(r"^\s*(full_key:|object_type=|reference_type=|To append to your config use|Set the env)")
+NOISE = re.compile(
+    r"^\s*(full_key:|object_type=|reference_type=|To append to your (config|default list) use|Set the env)"
+)
 
 
 def hydra_run(argv: Sequence[str]) -> int:
@@ -30,24 +35,33 @@ def hydra_run(argv: Sequence[str]) -> int:
     catalog.register()
     ordered = arguments.flags_first(argv)
     guard.argv = list(argv)
-    sys.argv = [sys.argv[0], *ordered]
+    sys.argv = ["runner", *ordered]
     debug = "HYDRA_FULL_ERROR" in os.environ
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises what it would print, and we say it in one sentence
     entry = hydra.main(config_path=str(conf_dir()), config_name="main", version_base="1.3")(app.task)
+    signal.signal(signal.SIGTERM, _terminate)
     try:
         arguments.narrow_catalogue(ordered)
         entry()
-    except (HydraException, OmegaConfBaseException, UsageError, yaml.YAMLError) as error:
+    except (HydraException, OmegaConfBaseException, UsageError, yaml.YAMLError, OSError) as error:
         if debug:
             raise
         print(sentence(error), file=sys.stderr)
-        return 2
+        # A plain OSError is about Hydra's own files, on a disk that can't be written.
+        return 1 if isinstance(error, OSError) and not isinstance(error, HydraException) else 2
     except SystemExit as left:
         code = left.code if isinstance(left.code, int) else int(left.code is not None)
         return app.finish(code) if code in INTERRUPTED else code
+    except Interrupted as stop:
+        return app.finish(stop.exit_code)
     except KeyboardInterrupt:
         return app.finish(130)
     return app.finish()
+
+
+def _terminate(number: int, _frame: FrameType | None) -> None:
+    """SIGTERM before, between and after jobs; while one runs, its supervisor has the signal."""
+    raise Interrupted(number)
 
 
 def register_resolvers() -> None:
@@ -78,9 +92,21 @@ def sentence(error: BaseException) -> str:
     if isinstance(error, MissingConfigException) and error.options and error.missing_cfg_file:
         group, _, name = error.missing_cfg_file.rpartition("/")
         return registry.unknown(group, name, error.options)
+    if isinstance(error, OverrideParseException):
+        return ungrammatical(error.override)
     lines = [line.strip() for line in str(error).splitlines() if line.strip() and not NOISE.match(line)]
     cause = error.__cause__
     if isinstance(cause, OmegaConfBaseException):
         first = str(cause).splitlines()[0]
         lines += [first] if first not in lines else []
     return " ".join(lines) or type(error).__name__
+
+
+def ungrammatical(word: str) -> str:
+    """What to say of an argument that Hydra's grammar does not take."""
+    if "=" not in word and not word.startswith("~"):
+        return f"'{word}' is neither a subcommand nor KEY=VALUE; see python -m runner --help"
+    return (
+        f"'{word}' can't be read: text with ^ $ [ ] ( ) , or a space goes within quotes, and the whole in other quotes "
+        "for the shell, as in 'select.include=[\"^resnet\",\"bert$\"]'"
+    )

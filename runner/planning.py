@@ -1,12 +1,13 @@
-"""From the composed configuration to the run's cells: models of the suite, per-model policy, the experiment's expansion."""
+"""From the composed configuration to the run's cells: the suite's models, their policy, the experiment's expansion."""
 
 from __future__ import annotations
 
 import re
+import traceback
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -15,6 +16,10 @@ from runner.cells import CHOICES, Cell, Selection, unique, without_none
 from runner.devices import detect
 from runner.errors import UsageError
 from runner.experiment import Experiment
+from runner.measure.settings import Measure
+from runner.results.columns import Status
+from runner.worker.devices import GENERIC
+from runner.worker.limits import Limits
 from runner.workload import Policy
 
 
@@ -24,32 +29,50 @@ class Plan:
 
     experiment: Experiment
     asked: Mapping[str, Any]
+    limits: Limits
     cells: list[Cell]
 
 
-def make(cfg: DictConfig, choices: Mapping[str, str], folders: list[Path]) -> Plan:
-    """All cells that the configuration asks for, in catalogue order; a UsageError when there are none."""
+def make(cfg: DictConfig, choices: Mapping[str, str], folders: list[Path], in_sweep: bool) -> Plan:
+    """All cells that the configuration asks for, in catalogue order; a UsageError when there are none.
+
+    A name that the suite does not know is a usage error too, but in a sweep: there another suite may know it.
+    """
     config.refuse_untyped(cfg)
-    plain = OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)
-    assert isinstance(plain, dict)
+    plain = cast("dict[str, Any]", OmegaConf.to_container(cfg, resolve=True, enum_to_str=True))
+    _refuse_wrong_values(plain)
     selection = _selection(plain)
     suite = choices["suite"]
-    catalogue = catalog.models_file(suite, folders)
-    known = list(registry.build(plain["suite"]).names())
     experiment: Experiment = registry.build(plain["experiment"])
+    catalogue = {} if experiment.names else catalog.models_file(suite, folders)
+    known = list(experiment.names or registry.build(plain["suite"]).names())
     shared = _shared(plain, choices)
     found: list[Cell] = []
-    for name in selection.models(list(catalogue) or known, known):
+    names = selection.models(list(catalogue) or known, known)
+    strange = [name for name in names if name not in known]
+    if strange and not in_sweep:
+        raise UsageError(registry.unknown(f"model of suite {suite}", strange[0], known))
+    for name in names:
         cell = _cell(shared, name, policy_of(catalogue.get(name, {}), plain, f"models/{suite}.yaml: {name}"))
         found += _settle(cell, name in known, experiment, selection)
     cells = selection.part(unique(found))
     if not cells:
         raise UsageError(_nothing_selected(selection, suite, known))
-    return Plan(experiment, plain["experiment"], cells)
+    return Plan(experiment, plain["experiment"], registry.build_as(Limits, plain["limits"]), cells)
+
+
+def _refuse_wrong_values(plain: Mapping[str, Any]) -> None:
+    """Build what the children will build, so that a value out of bounds costs one sentence and not a row each."""
+    registry.build_as(Measure, plain["measure"])
+    device = {**plain["device"], "type": detect.resolve(plain["device"]["type"])}
+    registry.build({**device, "_target_": registry.target("device", device["type"]) or GENERIC})
+    for group in ("backend", "optimizer"):
+        if plain[group]:
+            registry.build(plain[group])
 
 
 def policy_of(entry: Mapping[str, Any], plain: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """A model's own policy: its catalogue entry, then `model/NAME.yaml`, then `policy.*`; keys without a value left out."""
+    """A model's policy: its catalogue entry, then `model/NAME.yaml`, then `policy.*`; without null keys."""
     try:
         listed: Policy = registry.build_as(Policy, entry)
         own: Policy = registry.build_as(Policy, plain["model"]["policy"])
@@ -115,10 +138,16 @@ def _settle(cell: Cell, known: bool, experiment: Experiment, selection: Selectio
     reason = cell.config.get("policy", {}).get("skip")
     if reason and not selection.no_skip:
         return [cell.skipped(reason)]
-    return list(experiment.expand(cell))
+    try:
+        return list(experiment.expand(cell))
+    except UsageError:
+        raise
+    except Exception as error:  # noqa: BLE001 - a defect in an experiment costs its cell only
+        traceback.print_exception(error)
+        return [cell.skipped(f"the experiment's own code failed: {error}", Status.INTERNAL_ERROR)]
 
 
 def _nothing_selected(selection: Selection, suite: str, known: list[str]) -> str:
     if catalog.is_pattern(selection.model) and not selection.models([], known):
         return f"model={selection.model} matches no model of suite {suite}; see them with model=all plan=true"
-    return f"no cell selected: suite {suite}, model={selection.model}, {selection}"
+    return f"no cell selected: suite={suite} model={selection.model} {selection.words}; see all with plan=true"

@@ -11,6 +11,7 @@ import difflib
 import functools
 import importlib
 import importlib.util
+import re
 import typing
 import warnings
 from collections.abc import Iterable, Mapping
@@ -51,7 +52,10 @@ def locate(path: str) -> type:
             f"_target_ '{path}' is outside the registered packages ({', '.join(sorted(allowed))}); "
             "register its package through an entry point"
         )
-    found = getattr(importlib.import_module(module), attribute, None)
+    try:
+        found = getattr(importlib.import_module(module), attribute, None)
+    except Exception as error:  # a plug-in's module may raise anything; say which one
+        raise UsageError(f"'{path}' can't be imported: {type(error).__name__}: {error}") from error
     if not dataclasses.is_dataclass(found) or not isinstance(found, type):
         raise UsageError(f"_target_ '{path}' is not a dataclass")
     return found
@@ -70,6 +74,9 @@ def open_node(cls: Any) -> DictConfig:
     """A typed config node of `cls` that can be written to, also where the dataclass is frozen."""
     node = OmegaConf.structured(cls)
     OmegaConf.set_readonly(node, None)
+    for key in node:
+        if not OmegaConf.is_missing(node, key) and OmegaConf.get_type(node, key) is dict:
+            OmegaConf.set_struct(node[key], False)  # its keys are not ours to declare
     return typing.cast("DictConfig", node)
 
 
@@ -102,18 +109,27 @@ def unknown(what: str, given: str, allowed: Iterable[str]) -> str:
 
 
 def _copy(field: dataclasses.Field[Any]) -> Any:
-    return dataclasses.field(default=field.default, default_factory=field.default_factory)  # type: ignore[arg-type]
+    return dataclasses.field(default=field.default, default_factory=field.default_factory)
 
 
 @functools.cache
 def _plugins(group: str) -> dict[str, EntryPoint]:
     found: dict[str, EntryPoint] = {}
     for entry in entry_points(group=f"runner.{PACKAGES[group].removeprefix('runner.')}"):
-        if ":" not in entry.value or not entry.module.isascii():
-            warnings.warn(f"plug-in {entry.name!r} ignored: {entry.value!r} is not module:Class", stacklevel=2)
-            continue
-        found[entry.name] = entry
+        fault = _fault(entry, found)
+        if fault:
+            warnings.warn(f"plug-in {group}={entry.name} ignored: {fault}", stacklevel=2)
+        else:
+            found[entry.name] = entry
     return found
+
+
+def _fault(entry: EntryPoint, found: Mapping[str, EntryPoint]) -> str:
+    """Why an entry point can't be used, as far as can be said without importing it; empty when nothing is wrong."""
+    if not re.fullmatch(r"[A-Za-z_]\w*(\.\w+)*:[A-Za-z_]\w*", entry.value, re.ASCII):
+        return f"{entry.value!r} is not module:Class"
+    before = found.get(entry.name)
+    return f"{before.value} has that name, and so has {entry.value}" if before and before.value != entry.value else ""
 
 
 def _allowed_packages() -> set[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import Any
 
@@ -15,7 +14,7 @@ from runner.measure.memory import peak_memory
 from runner.measure.nvml import open_nvml
 from runner.measure.probe import HostProbe, matmul_canary
 from runner.measure.settings import ClockKind
-from runner.measure.tuning import format_cpu_list
+from runner.measure.tuning import available_cpus
 from runner.results.columns import Column, Row
 from runner.workload import Workload, tensors_of
 
@@ -42,6 +41,7 @@ class Timer:
         self._probe = HostProbe(
             self._clock,
             threads=self._threads,
+            cores=len(available_cpus()),
             canary=matmul_canary(context.device.torch_name, context.device.synchronize),
             gpu=open_nvml(uuid) if uuid else None,
         )
@@ -74,8 +74,9 @@ class Timer:
 
     def process_row(self) -> Row:
         """The columns about this process."""
-        mask = format_cpu_list(sorted(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else None
-        return {"threads": self._threads, "affinity": mask, "malloc": self._malloc, "process": 0, "n_processes": 1}
+        tuning = self._context.tuning
+        own = {"threads": self._threads, "affinity": tuning.affinity, "malloc": self._malloc}
+        return {**own, "process": 0, "n_processes": 1}
 
 
 def step_peak_bytes(workload: Workload, f: Callable[..., Any], context: Context) -> int:

