@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import math
+import os
+import shutil
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from tempfile import TemporaryDirectory
+from pathlib import Path
+from tempfile import TemporaryDirectory, gettempdir
 from typing import TYPE_CHECKING, Any
 
 from runner.baseline import Baseline
 from runner.cells import Cell
 from runner.compile_stats import COMPILE_METRICS, GRAPH_BREAKS, STATISTICS, Mark, explanation
+from runner.errors import UsageError
 from runner.experiment import Attempt, Context, Experiment, Outcome
+from runner.measure.measurement import FLAGS
 from runner.measure.statistics import combine_processes, detectable, verdict
 from runner.results.columns import Column, Phase, Row, Status
 from runner.timing import MEASURED, Timer, step_peak_bytes
@@ -25,12 +30,17 @@ if TYPE_CHECKING:
 SETTLED_CALLS, MAX_SETTLING_CALLS, SLOW_CALL_S = 3, 12, 1.0
 #: A model whose first eager step takes longer is checked with one step of one eager run.
 SLOW_STEP_S = 10.0
+#: Below this a peak is the allocator's grain, and a ratio of two says nothing.
+MIN_PEAK_GB = 0.01
+
+#: Folders for compiler caches in the temporary directory; the number of the process that uses them follows.
+CACHES = "runner-cache-"
 
 OWN = (
     Column("baseline", float, "", "speedup of the same subject in experiment.baseline"),
     Column("speedup_vs_baseline", float, "", "speedup over that one"),
     *STATISTICS,
-    Column("compression_ratio", float, "", "eager_peak_mem / dynamo_peak_mem: above 1, the backend needs less"),
+    Column("compression_ratio", float, "", "eager_peak_mem / dynamo_peak_mem: above 1, the backend needs less; empty below 10 MB"),
     Column("eager_peak_mem", float, "GB", "peak memory of an eager step, weights included (1e9 bytes)"),
     Column("dynamo_peak_mem", float, "GB", "peak memory of a step of the backend, weights included (1e9 bytes)"),
     Column("compile_s", float, "s", "first call of the backend alone, compiler caches empty"),
@@ -63,10 +73,17 @@ class Speedup(Experiment):
     def __post_init__(self) -> None:
         self._baseline = Baseline.read(self.baseline) if self.baseline else None
 
+    def expand(self, cell: Cell) -> Iterable[Cell]:
+        """The cell itself; one without a backend has nothing to compare."""
+        if "backend" not in cell.config:
+            raise UsageError("experiment=speedup compares a backend with eager: give backend=NAME")
+        return (cell,)
+
     def attempts(self, cell: Cell) -> Generator[Attempt, Outcome, Row]:
         """`measure.processes` children, one more for a warm start, one more at the end of the run if unconverged."""
         measure = cell.config["measure"]
-        with TemporaryDirectory(prefix="runner-cache-") as caches:
+        remove_leftovers()
+        with TemporaryDirectory(prefix=f"{CACHES}{os.getpid()}-") as caches:
             outcomes = []
             for process in range(measure["processes"]):
                 outcomes.append((yield Attempt(cell, {"caches": caches, "process": process})))
@@ -140,7 +157,8 @@ class Speedup(Experiment):
             yield found.row()
         with context.phase(Phase.MEMORY):
             peaks = [step_peak_bytes(workload, f, context) / 1e9 for f in (workload.model, candidate)]
-            ratio = peaks[0] / peaks[1] if peaks[1] else None
+            known = min(peaks) >= MIN_PEAK_GB
+            ratio = peaks[0] / peaks[1] if known else None
             yield {"eager_peak_mem": peaks[0], "dynamo_peak_mem": peaks[1], "compression_ratio": ratio}
 
     def _time(self, workload: Workload, candidate: Callable[..., Any], context: Context) -> Iterator[Row]:
@@ -156,7 +174,7 @@ class Speedup(Experiment):
             context.note_flags(*measured.flags)
             if context.measure.samples_file:
                 context.samples({f"{key}_{context.options['process']}": a for key, a in measured.samples().items()})
-            yield {**measured.row(), **timer.process_row()}
+            yield {**measured.row(), **timer.process_row(), "process": context.options["process"]}
 
     def _profile(self, workload: Workload, candidate: Callable[..., Any], context: Context) -> None:
         """Runs of their own, after everything that is timed."""
@@ -171,10 +189,16 @@ class Speedup(Experiment):
                 )
 
 
+def remove_leftovers() -> None:
+    """Remove caches whose process was killed before it could."""
+    for folder in Path(gettempdir()).glob(f"{CACHES}*-*"):
+        pid = folder.name.removeprefix(CACHES).partition("-")[0]
+        if pid.isdecimal() and not Path(f"/proc/{pid}").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+
+
 def use_caches(folder: str) -> None:
     """Let inductor and Triton keep what they compile in `folder`, from now on in this process."""
-    import os
-
     os.environ["TORCHINDUCTOR_CACHE_DIR"] = f"{folder}/inductor"
     os.environ["TRITON_CACHE_DIR"] = f"{folder}/triton"
 
@@ -234,13 +258,8 @@ def _retried(row: Row, again: Outcome) -> Row:
     """The row after a second measurement: its numbers if it worked, and a flag that there were two."""
     if again.status is not Status.OK:
         return {**row, "flags": _joined(row.get("flags"), "retry_failed")}
-    kept = {name: value for name, value in row.items() if name not in again.values or name == "compile_s"}
-    flags = [word for word in (row.get("flags") or "").split(";") if word not in UNCERTAIN]
-    return {**again.row, **kept, "flags": _joined(*flags, again.values.get("flags"), "retried")}
-
-
-#: Flags of one measurement that a second one overrules.
-UNCERTAIN = frozenset({"unconverged", "not_steady", "unsteady_ratio", "modes", "preempted", "load", "run_delay"})
+    flags = [word for word in (row.get("flags") or "").split(";") if word not in FLAGS]
+    return {**row, **again.values, "flags": _joined(*flags, again.values.get("flags"), "retried")}
 
 
 def _joined(*flags: str | None) -> str:
@@ -249,8 +268,8 @@ def _joined(*flags: str | None) -> str:
 
 
 def _breakeven(row: Row) -> int | None:
-    """Iterations after which the time saved exceeds the time that compiling took."""
-    if row.get("status") != Status.OK or not row.get("compile_s") or row.get("abs_latency") is None:
+    """Iterations after which the time saved exceeds the time that compiling took; None where no gain is certain."""
+    if row.get("status") != Status.OK or not row.get("compile_s") or (row.get("speedup_lo") or 0) <= 1:
         return None
     saved_s = (row["eager_latency"] - row["abs_latency"]) / 1e3
     return math.ceil(row["compile_s"] / saved_s) if saved_s > 0 else None

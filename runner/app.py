@@ -14,7 +14,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from runner import guard, planning
-from runner.cells import Cell
+from runner.cells import CHOICES, Cell
 from runner.environment import Environment, describe
 from runner.errors import UsageError
 from runner.execute import Execution
@@ -23,7 +23,7 @@ from runner.report.plan import earlier_seconds, print_plan
 from runner.report.progress import Progress
 from runner.report.terminal import print_summary, shown_columns
 from runner.results.columns import header
-from runner.results.command import reproduce
+from runner.results.command import key, reproduce
 from runner.results.files import RunFiles
 from runner.results.reader import read_run, run_folders
 from runner.results.run import RunRecord, claimed
@@ -100,11 +100,12 @@ def _record(plan: Plan, environment: Environment, hydra: Any, in_sweep: bool) ->
 
 
 def _command(overrides: tuple[str, ...], sources: Any, asked: Mapping[str, Any], cell: Cell) -> str:
-    """The command line of one cell: the job's overrides, the model, and what `expand` decided."""
+    """The command line of one cell: the job's overrides for groups it has, the model, and what `expand` decided."""
     decided = {k: v for k, v in cell.config["experiment"].items() if asked.get(k) != v}
     changes = {"model": cell.name, **{f"experiment.{k}": str(v) for k, v in decided.items()}}
     own = [s.path for s in sources if s.provider == "command-line"]
-    return reproduce(overrides, changes, [word for path in own for word in ("--config-dir", path)])
+    used = [o for o in overrides if key(o).partition(".")[0] not in set(CHOICES) - set(cell.config["choices"])]
+    return reproduce(used, changes, [word for path in own for word in ("--config-dir", path)])
 
 
 def finish(interrupted: int | None = None) -> int:

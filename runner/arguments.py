@@ -50,6 +50,7 @@ def narrow_catalogue(argv: Sequence[str]) -> None:
     folders = catalog.config_folders(_value_of(argv, "--config-dir", "-cd"))
     overrides = list(_parse(word for word in argv if "=" in word and not word.startswith("-")))
     _refuse_null_groups(overrides, folders)
+    _refuse_several_models(overrides)
     suites = _chosen(overrides, "suite", folders)
     for task in _chosen(overrides, "task", folders):
         suites += _suite_of_task(task, folders) if not suites else []
@@ -59,6 +60,16 @@ def narrow_catalogue(argv: Sequence[str]) -> None:
         offered_only_listed=_bare_glob(overrides),
         folders=folders,
     )
+
+
+def _refuse_several_models(overrides: list[Override]) -> None:
+    """A list, or a second `model=`, would silently run the last one only."""
+    models = [override for override in overrides if override.key_or_group == "model"]
+    if len(models) > 1 or any(isinstance(override.value(), list) for override in models):
+        raise UsageError(
+            "model takes one name or one quoted pattern in a run; several: `--multirun model=a,b` (a job each), "
+            "or 'select.include=[\"^a$\",\"^b$\"]' (one run)"
+        )
 
 
 def config_dir(argv: Sequence[str]) -> str | None:

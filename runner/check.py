@@ -9,12 +9,12 @@ from __future__ import annotations
 import logging
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import torch
 
 from runner import compare_outputs, reference, state
-from runner.collect import Result, collect
+from runner.collect import Result, collect, forward
 from runner.compare_outputs import Rule
 from runner.results import verdicts
 from runner.results.columns import Phase, Row, Status
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 NOISE_MULTIPLIER = 2.0  # a backend may be this many times as far from eager as eager is from itself
 
@@ -73,6 +74,8 @@ class Verdict:
     flags: tuple[str, ...] = ()
     phase: Phase = Phase.CHECK
     error_type: str = ""
+    worst: TensorResult | None = None  # of the comparison, with all its magnitudes
+    result: Result | None = field(default=None, repr=False, compare=False)  # what the candidate gave
 
     @property
     def status(self) -> Status:
@@ -132,12 +135,15 @@ class Check:
         self._rules: dict[str, Rule] = {}
         self._apart: dict[str, compare_outputs.Distance] = {}  # eager from the reference, by group
         self._noise: dict[str, TensorResult] = {}
+        self._eager_draws: bool | None = None
 
     def __enter__(self) -> Self:
         self._exits = ExitStack()
         device = self.workload.device
         self._exits.callback(state.set_rng_state, device, state.rng_state(device))
-        self._flag("dropout_off", bool(self._exits.enter_context(state.dropout_off(self.workload.model))))
+        self._dropouts = state.active_dropouts(self.workload.model)
+        self._exits.enter_context(state.dropout_off(self.workload.model))
+        self._flag("dropout_off", bool(self._dropouts))
         self.workload.zero_grad()
         self._state, self._inputs = state.State(self.workload), state.Inputs(self.workload)
         return self
@@ -164,14 +170,44 @@ class Check:
             return stop.verdict
         return None
 
+    def first_call(self, candidate: Callable[..., Any]) -> Verdict | None:
+        """Let the candidate compile all that `judge` will run, in one step each; a verdict if it can't.
+
+        Results don't count. CUDA graphs need it too: they warm up in the first call and record in the second.
+        """
+
+        def steps() -> None:
+            for dropouts in (self._dropouts, []) if self._dropouts else ([],):
+                self._restore()
+                self._inputs.load()
+                with state.dropout_on(dropouts):
+                    state.with_own_containers(self.workload).step(candidate)
+
+        try:
+            self._attempt(steps, verdicts.FAIL_TO_RUN, "OOM", Phase.COMPILE)
+        except _StopError as stop:
+            return stop.verdict
+        return None
+
     def judge(self, candidate: Callable[..., Any]) -> Verdict:
         """Run the candidate and compare; needs a `baseline()` that returned None."""
         try:
             result = self._run(candidate, verdicts.FAIL_TO_RUN, "OOM", Phase.CHECK)
+            comparison = merge(self._compare(name, result) for name in self._eager.groups)
+            if comparison.ok and self._repeats_itself(candidate):
+                reason = "each call draws the same random numbers, eager draws new ones"
+                comparison = merge([comparison, Comparison((TensorResult("random numbers", False, reason),))])
         except _StopError as stop:
             return stop.verdict
-        comparison = merge(self._compare(name, result) for name in self._eager.groups)
-        return self._verdict(self._word(comparison), comparison.reason, comparison=comparison)
+        found = {"comparison": comparison, "worst": self._whole(comparison, result), "result": result}
+        return self._verdict(self._word(comparison), comparison.reason, **found)
+
+    @property
+    def noise(self) -> float | None:
+        """Largest root mean square of a tensor's difference between two eager runs; None where there was one run."""
+        if self.settings.eager_runs == 1:
+            return None
+        return max((t.rmse for t in self._noise.values() if t.rmse is not None), default=0.0)
 
     def _verdict(self, accuracy: str, reason: str = "", **values: Any) -> Verdict:
         return Verdict(accuracy, reason, self.reference_word, self.tolerance, flags=tuple(self.flags), **values)
@@ -205,10 +241,14 @@ class Check:
         return result
 
     def _run(self, f: Callable[..., Any], failed: str, oom: str, phase: Phase) -> Result:
-        """One run from the saved state; an exception becomes a verdict, for the row has to say what happened."""
+        """One run from the saved state."""
         self._restore()
+        return self._attempt(lambda: self._collect(self.workload, f, self._inputs), failed, oom, phase)
+
+    def _attempt(self, action: Callable[[], T], failed: str, oom: str, phase: Phase) -> T:
+        """What `action` gives; an exception becomes a verdict, for the row has to say what happened."""
         try:
-            return self._collect(self.workload, f, self._inputs)
+            return action()
         except Exception as error:  # a model or a backend may raise anything
             log.warning("%s raised", "eager" if phase is Phase.EAGER else "the backend", exc_info=True)
             phase = Phase.COMPILE if _is_compiler_error(error) else phase
@@ -342,6 +382,40 @@ class Check:
                     self._noise[found.tensor] = found
 
     # Judging
+
+    def _repeats_itself(self, candidate: Callable[..., Any]) -> bool:
+        """Whether two calls of the candidate draw the same random numbers where two of eager's don't."""
+        if not self._dropouts and "draws_random_numbers" not in self.flags:
+            return False
+        if self._eager_draws is None:
+            two = self._two_calls(self.workload.model)
+            self._eager_draws = not compare_outputs.compare(*two, None, Rule(self.tolerance)).ok
+        if not self._eager_draws:
+            return False
+        one, other = self._attempt(lambda: self._two_calls(candidate), verdicts.FAIL_TO_RUN, "OOM", Phase.CHECK)
+        return compare_outputs.compare(one, other, None, Rule(0.0)).ok
+
+    def _two_calls(self, f: Callable[..., Any]) -> tuple[Flat, Flat]:
+        """Outputs of two forward passes from one state, with dropout; the second draws what comes after the first."""
+        state.seed_all(self.settings.seed)
+        outputs = []
+        for _ in range(2):
+            self._restore()
+            self._inputs.load()
+            with state.dropout_on(self._dropouts):
+                outputs.append(forward(self.workload, f))
+        return outputs[0], outputs[1]
+
+    def _whole(self, comparison: Comparison, result: Result) -> TensorResult | None:
+        """The worst tensor with the magnitudes that are left out where tensors are clearly equal."""
+        worst = comparison.worst
+        name = next((n for n, flat in self._eager.groups.items() if worst is not None and worst.tensor in flat), "")
+        if worst is None or worst.cosine is not None or worst.max_abs_err is None or name == "parameters" or not name:
+            return worst
+        sides = [self._eager, result, *([self._reference] if self._reference else [])]
+        leaves = [Flat({worst.tensor: side.groups[name][worst.tensor]}) for side in sides]
+        rule = replace(self._rules[name], near=False)
+        return compare_outputs.compare(leaves[0], leaves[1], *leaves[2:] or [None], rule).worst
 
     def _compare(self, name: str, result: Result) -> Comparison:
         if name == "parameters":

@@ -61,6 +61,13 @@ def collect(  # noqa: PLR0913 - four are what is run, two are settings
     return result
 
 
+def forward(workload: Workload, f: Callable[..., Any]) -> Flat:
+    """Copies of the output of one call of `f` as a step makes it, without the rest of the step."""
+    own = state.with_own_containers(workload)
+    with torch.set_grad_enabled(own.mode is Mode.training or own.grad), own.autocast():
+        return Flat({path: _copied(leaf) for path, leaf in flatten(f(*own.args, **own.kwargs)).items()})
+
+
 def _record(result: Result, name: str, workload: Workload, step: Step, inputs: state.Inputs) -> None:
     result.add(f"{name}.output", step.output)
     result.add_named(f"{name}.inputs", inputs.changed())

@@ -47,6 +47,7 @@ class Rule:
     exact_dtype: bool = True
     small_tensors: bool = False  # multiplier 10 up to 10 elements, 8 up to 500
     max_multiplier: bool = False  # multiplier 10 everywhere
+    near: bool = True  # leave magnitudes out where tensors are clearly equal: a fifth of the time
     iou: float | None = None  # bool tensors by intersection over union of at least this
 
     def multiplier(self, eager: torch.Tensor, backend: torch.Tensor) -> float:
@@ -147,7 +148,7 @@ def _compare_tensors(name: str, tensors: list[torch.Tensor], rule: Rule) -> Tens
     if not rule.exact_dtype:
         eager = eager.to(backend.dtype)
     reference = rest[0].to(eager.device) if rest and rest[0].dtype in (torch.float64, torch.complex128) else None
-    near = _near(eager, backend, rule)
+    near = _near(eager, backend, rule) if rule.near else None
     if near:
         return TensorResult(**{**base.row(), **near})
     sums = _Sums(eager, backend, reference, rule)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import signal
 import traceback
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from runner.cells import Cell
 from runner.errors import UsageError
 from runner.experiment import Attempt, Experiment, Outcome
 from runner.report.progress import Progress
-from runner.results.columns import Row, Status
+from runner.results.columns import Phase, Row, Status
 from runner.results.files import RunFiles
 from runner.results.text import RowError
 from runner.results.verdicts import word_of
@@ -22,6 +22,8 @@ from runner.worker.limits import Limits
 from runner.worker.signals import Interrupted
 from runner.worker.supervise import Listener, Supervisor
 
+#: Seconds that a later child of a cell is given at least, when the earlier ones used up limits.cell_s.
+MIN_CELL_S = 1.0
 Attempts = Generator[Attempt, Outcome, Row]
 
 
@@ -41,6 +43,7 @@ class Execution:
     command: Callable[[Cell], str]
     waiting: list[tuple[Cell, Attempts, Attempt]] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)  # cell_id -> wall time of its children so far
+    phases: dict[str, dict[str, float]] = field(default_factory=dict)  # the same by phase
     running: Cell | None = None
 
     def run(self, cells: Sequence[Cell]) -> None:
@@ -97,7 +100,7 @@ class Execution:
             config=attempt.cell.config,
             log=self._log(cell),
             artifacts=self.files.directory / "artifacts" / cell.cell_id,
-            limits=self.limits,
+            limits=self._left(cell),
             options=attempt.options,
             env=attempt.env,
         )
@@ -110,9 +113,18 @@ class Execution:
         self._took(cell, outcome)
         return outcome
 
+    def _left(self, cell: Cell) -> Limits:
+        """The limits of a cell's next child: cell_s bounds all of them together."""
+        spent = self.seconds.get(cell.cell_id, 0.0)
+        return replace(self.limits, cell_s=max(MIN_CELL_S, self.limits.cell_s - spent)) if spent else self.limits
+
     def _took(self, cell: Cell, outcome: Outcome | None) -> None:
-        if outcome is not None:
-            self.seconds[cell.cell_id] = self.seconds.get(cell.cell_id, 0.0) + outcome.seconds
+        if outcome is None:
+            return
+        self.seconds[cell.cell_id] = self.seconds.get(cell.cell_id, 0.0) + outcome.seconds
+        phases = self.phases.setdefault(cell.cell_id, {})
+        for phase, seconds in outcome.phases.items():
+            phases[phase] = phases.get(phase, 0.0) + seconds
 
     def _put_off(self, cell: Cell, attempts: Attempts, attempt: Attempt) -> None:
         if attempt.pending is not None:
@@ -139,9 +151,14 @@ class Execution:
             raise RowError(f"a row without a valid status: {values!r:.200}") from error
         log = self._log(cell)
         found = {"log": str(log.relative_to(self.files.directory))} if log.exists() else {}
-        spent = {"cell_s": round(self.seconds[cell.cell_id], 3)} if cell.cell_id in self.seconds else {}
+        spent: Row = {}
+        if cell.cell_id in self.seconds:
+            phases = ";".join(f"{phase}={seconds:.3f}" for phase, seconds in self.phases[cell.cell_id].items())
+            spent = {"cell_s": round(self.seconds[cell.cell_id], 3), "phase_s": phases}
         row = {**cell.row(), **self.common, **found, **spent, "command": self.command(cell), **values}
-        return {**row, "accuracy": row.get("accuracy") or word_of(status)}
+        # A package that only a backend misses is no failure to load the model.
+        absent = status is Status.UNSUPPORTED and row.get("phase") not in {Phase.LOAD.value, "", None}
+        return {**row, "accuracy": row.get("accuracy") or ("" if absent else word_of(status))}
 
     def _log(self, cell: Cell) -> Path:
         return self.files.directory / "logs" / f"{cell.cell_id}.log"

@@ -94,6 +94,10 @@ def sentence(error: BaseException) -> str:
         return registry.unknown(group, name, error.options)
     if isinstance(error, OverrideParseException):
         return ungrammatical(error.override)
+    if several := re.search(r"Ambiguous value for argument '(.*)'", str(error)):
+        return f"'{several[1]}' names several values: add --multirun for a job each, or quote it: \"{several[1]}\""
+    if unused := re.search(r"Could not override '(.*)'\.\s*No match in the defaults list", str(error)):
+        return f"'{unused[1]}' is no group, or one that this experiment does not use; see them with --info defaults"
     lines = [line.strip() for line in str(error).splitlines() if line.strip() and not NOISE.match(line)]
     cause = error.__cause__
     if isinstance(cause, OmegaConfBaseException):

@@ -148,6 +148,6 @@ def _settle(cell: Cell, known: bool, experiment: Experiment, selection: Selectio
 
 
 def _nothing_selected(selection: Selection, suite: str, known: list[str]) -> str:
-    if catalog.is_pattern(selection.model) and not selection.models([], known):
+    if catalog.is_pattern(selection.model) and not Selection(selection.model).models([], known):
         return f"model={selection.model} matches no model of suite {suite}; see them with model=all plan=true"
     return f"no cell selected: suite={suite} model={selection.model} {selection.words}; see all with plan=true"

@@ -97,6 +97,10 @@ def build(node: Mapping[str, Any]) -> Any:
     return build_as(locate(node["_target_"]), fields)
 
 
+#: A list of more names than this helps nobody.
+MANY = 200
+
+
 def unknown(what: str, given: str, allowed: Iterable[str]) -> str:
     """Sentence for a name that is not known: suggestions when there are near ones, else the first twenty."""
     allowed = sorted(allowed)
@@ -104,6 +108,8 @@ def unknown(what: str, given: str, allowed: Iterable[str]) -> str:
     near += [n for n in allowed if given and given in n and n not in near][: 3 - len(near)]
     if near:
         return f"No {what} named '{given}'. Did you mean: {', '.join(near)}?"
+    if len(allowed) > MANY:
+        return f"No {what} named '{given}', and none of the {len(allowed)} that there are is like it"
     more = f", ... ({len(allowed)} in all)" if len(allowed) > 20 else ""
     return f"No {what} named '{given}'. Known: {', '.join(allowed[:20])}{more}"
 

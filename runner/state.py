@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
@@ -202,6 +202,26 @@ def set_rng_state(device: str, state: tuple[Any, ...]) -> None:
     random.setstate(python)
 
 
+@dataclass(frozen=True)
+class Dropout:
+    """One active rate: the module that has it, as which attribute, and its value."""
+
+    name: str
+    module: torch.nn.Module
+    attribute: str
+    rate: float
+
+
+def active_dropouts(model: Any) -> list[Dropout]:
+    """Every rate above 0 of a dropout that is in training mode."""
+    return [
+        Dropout(f"{name}.{attribute}".lstrip("."), module, attribute, value)
+        for name, module in (model.named_modules() if isinstance(model, torch.nn.Module) else ())
+        for attribute, value in vars(module).items()
+        if module.training and isinstance(value, float) and value > 0 and _is_rate(module, attribute)
+    ]
+
+
 @contextmanager
 def dropout_off(model: Any) -> Iterator[list[str]]:
     """Set the rate of every dropout of `model` that is active to 0; yields their names, empty in eval mode.
@@ -210,19 +230,27 @@ def dropout_off(model: Any) -> Iterator[list[str]]:
     To spare that, compile inside. A dropout whose rate is written in the model's code isn't reached: there the caller
     has to make both sides draw alike (inductor: `fallback_random`).
     """
-    found = [
-        (module, name, attribute, value)
-        for name, module in (model.named_modules() if isinstance(model, torch.nn.Module) else ())
-        for attribute, value in vars(module).items()
-        if module.training and isinstance(value, float) and value > 0 and _is_rate(module, attribute)
-    ]
+    found = active_dropouts(model)
+    with _rates(found, on=False):
+        yield [dropout.name for dropout in found]
+
+
+@contextmanager
+def dropout_on(dropouts: list[Dropout]) -> Iterator[None]:
+    """Inside `dropout_off`: these have their rates again."""
+    with _rates(dropouts, on=True):
+        yield
+
+
+@contextmanager
+def _rates(dropouts: list[Dropout], *, on: bool) -> Iterator[None]:
     try:
-        for module, _, attribute, _ in found:
-            setattr(module, attribute, 0.0)
-        yield [f"{name}.{attribute}".lstrip(".") for _, name, attribute, _ in found]
+        for d in dropouts:
+            setattr(d.module, d.attribute, d.rate if on else 0.0)
+        yield
     finally:
-        for module, _, attribute, value in found:
-            setattr(module, attribute, value)
+        for d in dropouts:
+            setattr(d.module, d.attribute, 0.0 if on else d.rate)
 
 
 def _is_rate(module: torch.nn.Module, attribute: str) -> bool:

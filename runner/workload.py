@@ -61,6 +61,19 @@ class LoadRequest:
     policy: Policy = field(default_factory=Policy)
 
 
+@dataclass(frozen=True)
+class Family:
+    """What ties a model to others of its suite, which do the same thing in other ways.
+
+    Times are related to those of the model `reference`. `equal_to` is the model whose outputs and gradients this one
+    has to reproduce, weights and inputs being equal; None where there is none to compare with.
+    """
+
+    name: str
+    reference: str
+    equal_to: str | None = None
+
+
 def mean_loss(output: Any) -> torch.Tensor:
     """Mean over all floating elements of all tensors in `output`: a scalar loss for a model that declares none."""
     import torch
@@ -87,7 +100,8 @@ class Workload:
     """Everything that a measurement needs to know about a model.
 
     `batch_size` is the effective one (None where the model has no such thing), `source` says where the model came
-    from. `grad` is True for the few models whose inference needs autograd.
+    from. `grad` is True for the few models whose inference needs autograd. `flags` are words that the loader has to
+    say about it, for the row.
     """
 
     name: str
@@ -103,6 +117,8 @@ class Workload:
     optimizer: torch.optim.Optimizer | None = None
     device: str = "cpu"
     grad: bool = False
+    family: Family | None = None
+    flags: tuple[str, ...] = ()
 
     def step(self, f: Callable[..., Any]) -> Step:
         """Do one step with `f` in the model's place.

@@ -66,7 +66,7 @@ def _flat(node: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
 
 
 def _known(where: str, key: str, config: Any) -> str:
-    known = config.get_config_copy() if hasattr(config, "get_config_copy") else config.shallow_copy_dict()
+    known = [name for name in config.get_config_copy() if name.islower() and not name.startswith("_")]
     if key.replace("-", "_") not in known:
         raise UsageError(f"{where}: {unknown('inductor setting', key, known)}")
     return key.replace("-", "_")

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
+from runner.loaders import CheckDefaults
 from runner.loaders._building import build
 from runner.loaders.builtin.catalogue import CATALOGUE
 from runner.workload import LoadRequest, Workload
@@ -16,6 +18,8 @@ from runner.workload import LoadRequest, Workload
 @dataclass
 class Torchbench:
     """Loader of the suite; it has no fields."""
+
+    check_defaults: ClassVar = CheckDefaults(batch_size=4, eval_mode=True)  # as dynamobench has it
 
     def names(self) -> Sequence[str]:
         """All models of the catalogue, in its order."""

@@ -17,6 +17,8 @@ from runner.results.columns import Column, Row, Status
 
 #: The live line is drawn at most this often: the machine that draws it is the one being measured.
 REDRAW_S = 1.0
+#: Characters of an error in a line of progress; the summary at the end has all of it.
+LONGEST_ERROR = 160
 #: From this many seconds time is given in minutes, from as many minutes in hours.
 LONG = 100
 
@@ -114,7 +116,8 @@ class Progress:
 
     def _say(self, n: int, row: Row, end: str) -> None:
         harmless = row["status"] == Status.OK
-        outcome = Text(plain(row["status"]) if harmless else failure_text(row), style=status_style(row["status"]))
+        words = plain(row["status"]) if harmless else shorten(failure_text(row), LONGEST_ERROR)
+        outcome = Text(words, style=status_style(row["status"]))
         values = [f"{c.name} {text}" for c in self.shown if (text := value_text(row, c))] if harmless else []
         after = "".join(f" {word}" for word in (*values, end) if word)
         print_line(self.console, f"{self._place(n)} {plain(row.get('name') or self._name)} ", outcome, after)
@@ -123,6 +126,11 @@ class Progress:
         self._drawn = self._clock()
         if self.console.is_terminal:
             self._live.update(Text(self.line(), no_wrap=True, overflow="ellipsis"), refresh=True)
+
+
+def shorten(text: str, longest: int) -> str:
+    """`text`, cut where it is too long."""
+    return text if len(text) <= longest else f"{text[:longest]}..."
 
 
 def duration(seconds: float) -> str:

@@ -138,8 +138,9 @@ def means_text(rows: Sequence[Row], keys: Sequence[str]) -> list[str]:
 
 def mean_text(labels: Mapping[str, str], rows: Sequence[Row]) -> str:
     """Geometric mean of one group with its two intervals, and what isn't in it."""
-    usable = [(row["speedup"], se) for row in rows if (se := log_se(row)) is not None]
-    if not usable:
+    used = [row for row in rows if log_se(row) is not None]
+    usable = [(row["speedup"], se) for row in used if (se := log_se(row)) is not None]
+    if len(usable) < 2:  # of one model it is its row again
         return ""
     from runner.measure.statistics import geometric_mean  # scipy: only once there is something to compute
 
@@ -150,6 +151,8 @@ def mean_text(labels: Mapping[str, str], rows: Sequence[Row]) -> str:
     parts += [f"95 % measurement interval {limits(mean.measurement)}"]
     parts += [f"suite interval {limits(mean.suite)}"] if math.isfinite(mean.suite[0]) else []
     out = [f"{n} {kind}" for kind, n in count_kinds(rows).items() if n and kind in LEFT_OUT]
+    noisy = sum(bool(row.get("noisy")) for row in used)
+    parts += [f"{noisy} of them measured under noise"] if noisy else []
     return joined(parts) + (f"; left out: {joined(out)}" if out else "")
 
 

@@ -93,6 +93,7 @@ OUTCOME = (
     Column("error", str, "", "one line that says what happened"),
     Column("flags", str, "", "words about the measurement that a reader should know, separated by ;"),
     Column("cell_s", float, "s", "wall time of the cell's child processes, all attempts together"),
+    Column("phase_s", str, "", "seconds that they spent in each phase: load=1.2;eager=0.3;..."),
     Column("log", str, "", "the cell's log, relative to the folder that holds this file"),
     Column("command", str, "", "command line that reproduces this one row"),
 )

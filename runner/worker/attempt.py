@@ -74,7 +74,9 @@ class Attempt:
                 self._step()
                 self._over = self._over or (share and self._recorder.finished and self._verdict is None)
         except ServerDied as error:
-            self._verdict = (Status.INTERNAL_ERROR, "ServerDied", str(error))
+            # With a cell under way it is the cell that did it: nothing else can reach the server.
+            status = Status.CRASHED if self._recorder.phase else Status.INTERNAL_ERROR
+            self._verdict = (status, "ServerDied", str(error))
         self._drain()
 
     def _begin(self, message: Message, share: bool) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runner.cells import Cell
+from runner.errors import Unsupported
 from runner.measure.tuning import Tuning
 from runner.results.columns import Phase, Row
 from runner.worker.failure import causes
@@ -111,6 +112,8 @@ class JobContext:
                 workload = channels_last(workload)
             if config.get("optimizer"):
                 parameters = list(workload.parameters().values())
+                if not parameters:
+                    raise Unsupported(f"{name} has no parameters to train: use mode=inference")
                 workload = replace(workload, optimizer=registry.build(config["optimizer"]).make(parameters))
             return workload
 

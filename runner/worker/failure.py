@@ -7,7 +7,7 @@ import re
 import sys
 from collections.abc import Iterator
 
-from runner.errors import Unsupported
+from runner.errors import Unsupported, UsageError
 from runner.results.columns import Phase, Status
 from runner.worker.messages import Message
 
@@ -33,7 +33,12 @@ _NO_MEMORY = re.compile(
 
 
 def describe(error: BaseException, phase: Phase | None) -> Message:
-    """The message `failed` for `error`, raised in `phase` (None: outside of any phase, so by our own code)."""
+    """The message for `error`, raised in `phase` (None: outside of any phase, so by our own code).
+
+    `failed`, or `misused` where the configuration is wrong in a way that only torch could tell.
+    """
+    if any(isinstance(cause, UsageError) for cause in causes(error)):
+        return {"kind": "misused", "message": one_line(message_of(error))}
     status, text = classify(error, phase)
     return {
         "kind": "failed",

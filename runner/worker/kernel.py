@@ -33,6 +33,12 @@ def die_with(parent: int) -> None:
         os._exit(1)  # it died before we could ask
 
 
+def outlive_parent() -> None:
+    """Take `die_with` back."""
+    if LINUX:
+        _prctl(_PR_SET_PDEATHSIG, 0)
+
+
 def adopt_orphans() -> None:
     """Become the parent of descendants whose own parent dies, so that none escapes."""
     if LINUX:

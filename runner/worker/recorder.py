@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from runner.errors import UsageError
 from runner.experiment import Outcome
 from runner.results.columns import Phase, Row, Status
 from runner.worker.limits import Deadlines
@@ -49,6 +50,7 @@ class Recorder:
         self._deadlines = deadlines
         self._values: Row = {}
         self._failed: Message | None = None
+        self._misused: str | None = None
         self._started = self._entered = time.monotonic()
         self._phases: dict[str, float] = {}
         self.finished = False
@@ -70,6 +72,7 @@ class Recorder:
         else:
             self.finished = True
             self._failed = message if kind == "failed" else None
+            self._misused = message["message"] if kind == "misused" else None
 
     def _enter(self, name: str | None) -> None:
         phase = None if name is None else Phase(name)
@@ -87,7 +90,9 @@ class Recorder:
         self._entered = now
 
     def outcome(self) -> Outcome:
-        """How the job ended, by its own account; only when `finished`."""
+        """How the job ended, by its own account; only when `finished`. Raises UsageError for a wrong configuration."""
+        if self._misused is not None:
+            raise UsageError(self._misused)
         if self._failed is not None:
             failed = self._failed
             phase = Phase(failed["phase"]) if failed["phase"] else None

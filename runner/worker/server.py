@@ -28,8 +28,10 @@ def main(channel: int, preload: bool) -> NoReturn:
     kernel.adopt_orphans()
     for number in _IGNORED:
         signal.signal(number, signal.SIG_IGN)
+    kernel.die_with(os.getppid())  # while nothing watches the channel; afterwards children must be ended first
     if preload:
         _preload()
+    kernel.outlive_parent()
     Server(socket.socket(fileno=channel), preload).serve()
 
 
