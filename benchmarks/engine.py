@@ -18,11 +18,11 @@ from typing import Any
 
 import torch
 
+from runner.devices.cpu import Cpu
 from runner.measure import malloc
 from runner.measure.clock import TorchDevice, WallClock
 from runner.measure.engine import Measurement, Side, measure
 from runner.measure.settings import Malloc, Measure
-from runner.devices.cpu import Cpu
 
 LINKS, EFFECTS = 100, (0, 3, 5, 10)
 TARGET_MS = 3.0
@@ -64,9 +64,8 @@ def main() -> None:
         for repeat in range(repeats):
             for effect in EFFECTS:
                 sides = Side(chain(x, w, LINKS)), Side(chain(x, w, LINKS + effect))
-                found[effect].append(
-                    measure(*sides, Measure(), seed=repeat, name=f"{effect}", clock=WallClock(), device=TorchDevice(Cpu()))
-                )
+                where = {"clock": WallClock(), "device": TorchDevice(Cpu())}
+                found[effect].append(measure(*sides, Measure(), seed=repeat, name=f"{effect}", **where))
     print(f"{repeats} repeats of each, matrices of {len(w)}, {torch.get_num_threads()} threads, rel_ci 2 %")
     print("planted  called different  median speedup  truth   CV      median +-  converged  pairs  median MDE80")
     for effect, measured in found.items():

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import psutil
@@ -42,7 +43,7 @@ def cells(isolation: str, cells: int) -> tuple[list[float], list[int]]:
             times.append(time.perf_counter())
             memory.append(parent.memory_info().rss)
     assert process.wait() == 0
-    return [later - earlier for earlier, later in zip(times, times[1:], strict=False)], memory
+    return [later - earlier for earlier, later in pairwise(times)], memory
 
 
 def seconds(*arguments: str) -> float:

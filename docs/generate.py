@@ -38,6 +38,9 @@ def regions() -> dict[str, str]:
         "common": columns_markdown(SECTIONS, level=3),
         "speedup": columns_markdown(own, level=3),
         "selftest": columns_markdown({"Certificate": declared("selftest")[0]}, level=3),
+        "accuracy": columns_markdown({"Verdict": declared("accuracy")[0]}, level=3),
+        "tolerance": columns_markdown({"Distances": declared("tolerance")[0]}, level=3),
+        "tensors": columns_markdown({f"`{name}.csv`": c for name, c in declared("accuracy")[1].items()}, level=3),
         "tables": columns_markdown({f"`{name}.csv`": c for name, c in declared("speedup")[1].items()}, level=3),
     }
 

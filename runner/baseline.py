@@ -27,10 +27,7 @@ class Baseline:
         place = Path(path)
         if not place.exists():
             raise UsageError(f"experiment.baseline={path}: there is no such file or folder")
-        if place.is_dir():
-            rows = read_run(place).rows
-        else:
-            rows = list(read_table(place, (*COMMON, SPEEDUP)).rows)
+        rows = read_run(place).rows if place.is_dir() else list(read_table(place, (*COMMON, SPEEDUP)).rows)
         good = [row for row in rows if row.get("speedup") and row.get("status", "ok") == Status.OK]
         if not good:
             raise UsageError(f"experiment.baseline={path}: no row in it has a speedup")

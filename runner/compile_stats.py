@@ -94,7 +94,7 @@ def explanation(stats: Row) -> str:
 
 
 def _reasons() -> list[Any]:
-    from torch._dynamo.output_graph import graph_break_reasons
+    from torch._dynamo.utils import graph_break_reasons
 
     return list(graph_break_reasons)
 

@@ -92,7 +92,7 @@ class Context(Protocol):
         """Append rows to the long table `<name>.csv`, which the experiment declares in `tables`."""
         ...
 
-    def samples(self, arrays: Mapping[str, Sequence[float]]) -> None:
+    def samples(self, arrays: Mapping[str, Any]) -> None:
         """Keep raw samples as `samples/<cell_id>.npz`."""
         ...
 

@@ -29,7 +29,7 @@ def memory_snapshot(call: Callable[[], Any], device: Device, path: Path) -> None
     """Write the history of the device's allocations during one call, for pytorch.org/memory_viz."""
     import torch
 
-    memory = torch.get_device_module(device.type).memory if device.type != "cpu" else None
+    memory: Any = getattr(torch.get_device_module(device.type), "memory", None)
     if not hasattr(memory, "_record_memory_history"):
         raise Unsupported(f"experiment.memory_snapshot: torch keeps no memory history on {device.type}; use it on cuda")
     memory._record_memory_history(max_entries=MEMORY_ENTRIES)

@@ -80,9 +80,9 @@ class Timer:
 
 
 def step_peak_bytes(workload: Workload, f: Callable[..., Any], context: Context) -> int:
-    """Peak memory of one step, weights included: the device's own counter, or what the step added to the process
+    """Peak memory of one step in bytes, weights included.
 
-    and what the model, its inputs and its optimizer held before.
+    The device's own counter, or what the step added to the process and what model, inputs and optimizer held before.
     """
     context.device.empty_cache()
     peak = peak_memory(lambda: workload.step(f), context.device)

@@ -26,7 +26,7 @@ def run(start, folder: Path, *arguments: str) -> dict[str, Row]:
     """Rows by name of a run on CUDA that must succeed."""
     done = start(folder, "device=cuda", *arguments, f"hydra.run.dir={folder / 'run'}", timeout=500)
     assert done.returncode == 0, done.stdout + done.stderr
-    return {row["name"]: row for row in read_run(folder / 'run').rows}
+    return {row["name"]: row for row in read_run(folder / "run").rows}
 
 
 def test_every_forked_child_uses_the_device(rows: dict[str, Row]):
@@ -69,12 +69,25 @@ def test_a_memory_snapshot_is_kept(start, tmp_path: Path):
     assert {"memory_eager.pickle", "memory_backend.pickle", "trace_backend.json"} <= found
 
 
+GREEDY = """
+import torch
+
+class Net(torch.nn.Module):
+    def get_example_inputs(self):
+        return (torch.ones(1),)
+
+    def forward(self, x):
+        return torch.empty(1 << 42, dtype=torch.uint8, device=x.device)
+"""
+
+
 def test_running_out_of_device_memory_is_a_row(start, tmp_path: Path):
-    """A batch that no GPU holds ends as oom, with the phase in which it happened."""
-    place = f"hydra.run.dir={tmp_path / 'run'}"
-    done = start(tmp_path, "device=cuda", "model=mlp", "batch_size=400000000", place, timeout=500)
+    """A model that asks for more than any GPU has ends as oom, with the phase in which it happened."""
+    (tmp_path / "net.py").write_text(GREEDY)
+    words = ("suite=module", "suite.path=net.py", "suite.class_name=Net", f"hydra.run.dir={tmp_path / 'run'}")
+    done = start(tmp_path, "device=cuda", *words, timeout=500)
     (row,) = read_run(tmp_path / "run").rows
-    assert (done.returncode, row["status"]) == (1, "oom")
+    assert (done.returncode, row["status"], row["phase"]) == (1, "oom", "eager")
 
 
 def test_selftest_on_the_device(start, tmp_path: Path):

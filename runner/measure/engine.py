@@ -37,7 +37,7 @@ class Progress:
     rel_hw: float = math.nan  # half-width of the interval so far, log units
 
 
-def measure(
+def measure(  # noqa: PLR0913 - what is injected has names
     a: Side,
     b: Side,
     settings: Measure,

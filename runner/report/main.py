@@ -47,7 +47,7 @@ def number_of_rows(text: str) -> int:
 def main(argv: Sequence[str]) -> int:
     """Write the report; returns 0, or 2 with one sentence for bad input."""
     given = parser().parse_args(argv)
-    gc.disable()  # rows by the hundred thousand, none of them in a cycle; the process ends soon
+    gc.disable()  # rows by the hundred thousand, none of them in a cycle
     try:
         if given.rebuild:
             rebuild(given.paths)
@@ -58,6 +58,8 @@ def main(argv: Sequence[str]) -> int:
     except BrokenPipeError:
         sys.stderr.close()  # the reader of a pipe has seen enough
         return 0
+    finally:
+        gc.enable()
     return 0
 
 

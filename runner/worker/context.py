@@ -134,7 +134,7 @@ class JobContext:
         """Append rows to the long table `<name>.csv`."""
         self._send({"kind": "table", "name": name, "rows": list(rows)})
 
-    def samples(self, arrays: Mapping[str, Sequence[float]]) -> None:
+    def samples(self, arrays: Mapping[str, Any]) -> None:
         """Keep raw samples as `samples/<cell_id>.npz`."""
         self._send({"kind": "samples", "arrays": dict(arrays)})
 

@@ -131,14 +131,16 @@ def test_a_sweep_says_what_differs(tmp_path: Path) -> None:
     """Columns in which rows differ are shown and have a mean each; the folder's jobs are counted."""
     for job, backend in enumerate(("inductor", "eager")):
         folder = tmp_path / str(job)
-        record = RunRecord("speedup", {"0" * 12: {"model": {"name": "m"}}}, header(OWN), summary=SUMMARY, job=job)
+        cells = {str(n) * 12: {"model": {"name": f"m{n}"}} for n in range(2)}
+        record = RunRecord("speedup", cells, header(OWN), summary=SUMMARY, job=job)
         files = RunFiles(folder, record.write(folder), tmp_path)
-        files.append({"cell_id": "0" * 12, "name": "m", "backend": backend, "suite": "demo", **good(1.5)})
+        for n in range(2):
+            files.append({"cell_id": str(n) * 12, "name": f"m{n}", "backend": backend, "suite": "demo", **good(1.5)})
     stream = io.StringIO()
     print_summary(read_run(tmp_path), stream)
     text = stream.getvalue()
     assert text.splitlines()[0].split()[:3] == ["model", "backend", "status"]
-    assert "speedup (backend inductor), geometric mean of 1 model: 1.5000x" in text
+    assert "speedup (backend inductor), geometric mean of 2 models: 1.5000x" in text
     assert "speedup (backend eager), geometric mean" in text
     assert f"results in {tmp_path}: speedup.csv, sweep.csv, 2 job folders\n" in text
 

@@ -17,10 +17,8 @@ from runner.results.columns import Row
 
 def row(name: str, forward: float | None, backward: float | None = None, status: str = "ok") -> Row:
     """A row with the columns that the formats read."""
-    return {
-        **{"name": name, "cell_id": name, "status": status, "suite": "fastrnns", "family": "lstm"},
-        **{"avg_fwd": forward, "avg_bwd": backward},
-    }
+    key = {"name": name, "cell_id": name, "status": status, "suite": "fastrnns", "family": "lstm"}
+    return {**key, "avg_fwd": forward, "avg_bwd": backward}
 
 
 def part(folder: Path, *rows: Row) -> Part:
@@ -31,7 +29,12 @@ def part(folder: Path, *rows: Row) -> Part:
 def test_oss(tmp_path: Path) -> None:
     """Means by group and runner; a backward is a group of its own; what isn't right is left out."""
     stream = io.StringIO()
-    rows = (row("cudnn", 1.0, 2.0), row("bound", 0.5), row("jit", 9.0, 9.0, "wrong_output"), row("py", None, None, "oom"))
+    rows = (
+        row("cudnn", 1.0, 2.0),
+        row("bound", 0.5),
+        row("jit", 9.0, 9.0, "wrong_output"),
+        row("py", None, None, "oom"),
+    )
     write_oss([part(tmp_path, *rows)], stream)
     assert json.loads(stream.getvalue()) == {"lstm": {"cudnn": 1.0, "bound": 0.5}, "lstm-backward": {"cudnn": 2.0}}
 

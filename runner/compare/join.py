@@ -1,0 +1,123 @@
+"""Which row of one side belongs to which of the other."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from runner.cells import SUBJECT
+from runner.compare.sides import Entry, Side
+from runner.errors import UsageError
+
+Key = tuple[str, ...]
+#: Columns that may tell rows of one subject apart, beside the configuration itself.
+COLUMNS = ("dynamic", "optimizer", "parallel", "policy", "tag")
+UNSET = "unset"
+FEW = 3
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The two rows of one subject. `distinct` are the further keys that were needed to tell it from others."""
+
+    base: Entry | None
+    new: Entry | None
+    distinct: Mapping[str, str]
+
+    @property
+    def either(self) -> Entry:
+        """A row to take the subject from."""
+        entry = self.base or self.new
+        assert entry is not None
+        return entry
+
+
+def join(base: Side, new: Side) -> list[Pair]:
+    """Pairs in the order of `base`, then those of `new` alone.
+
+    Raises UsageError where two rows of a side can't be told apart, or the sides have nothing in common.
+    """
+    keys = tuple(key for key in SUBJECT if key in base.keys and key in new.keys)
+    groups: dict[Key, tuple[list[Entry], list[Entry]]] = {}
+    for place, side in enumerate((base, new)):
+        for entry in side.entries:
+            groups.setdefault(_values(entry, keys), ([], []))[place].append(entry)
+    pairs = [pair for olds, news in groups.values() for pair in _pairs(olds, news)]
+    if not any(pair.base and pair.new for pair in pairs):
+        raise UsageError(f"{base.path} and {new.path} have nothing in common: {_apart(base, new, keys)}")
+    return pairs
+
+
+def flat(node: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Leaves of nested plain data by their dotted path, each as text."""
+    found: dict[str, str] = {}
+    for key, value in node.items():
+        path = f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            found |= flat(value, f"{path}.")
+        else:
+            found[path] = value if isinstance(value, str) else json.dumps(value)
+    return found
+
+
+def _values(entry: Entry, keys: Iterable[str]) -> Key:
+    return tuple("" if entry.row.get(key) is None else str(entry.row[key]) for key in keys)
+
+
+def _pairs(olds: list[Entry], news: list[Entry]) -> list[Pair]:
+    """The pairs of one subject: by nothing more where it occurs once a side, else by backend, else by what differs."""
+    for keys in ((), ("backend",), ("backend", *_differing(olds, news))):
+        by_key = [_index(entries, keys) for entries in (olds, news)]
+        if all(len(found) == len(entries) for found, entries in zip(by_key, (olds, news), strict=True)):
+            old, new = by_key
+            return [Pair(old.get(key), new.get(key), _named(keys, key)) for key in {**old, **new}]
+    twice = (olds if len(olds) > 1 else news)[0]
+    raise UsageError(
+        f"{twice.name} occurs several times on one side with the same configuration: "
+        "compare single runs, or give the runs a tag= that tells them apart"
+    )
+
+
+def _index(entries: Iterable[Entry], keys: Sequence[str]) -> dict[Key, Entry]:
+    return {tuple(_value(entry, key) for key in keys): entry for entry in entries}
+
+
+def _value(entry: Entry, key: str) -> str:
+    if key in entry.row or "." not in key:
+        return str(entry.row.get(key) or UNSET)
+    return flat(entry.config).get(key, UNSET)
+
+
+def _named(keys: Sequence[str], values: Key) -> dict[str, str]:
+    return {key: value for key, value in zip(keys, values, strict=True) if value != UNSET}
+
+
+def _differing(*sides: list[Entry]) -> list[str]:
+    """Columns and dotted keys of the configuration in which the rows of one side differ."""
+    found: dict[str, None] = {}
+    for entries in sides:
+        facts = [flat(entry.config) for entry in entries]
+        paths = [path for fact in facts for path in fact if not path.startswith("choices.")]
+        readers: list[tuple[Iterable[str], Callable[[int, str], str]]] = [
+            (COLUMNS, lambda i, key, e=entries: _value(e[i], key)),  # type: ignore[misc]
+            (paths, lambda i, key, f=facts: f[i].get(key, UNSET)),  # type: ignore[misc]
+        ]
+        for keys, read in readers:
+            found |= {key: None for key in keys if len({read(i, key) for i in range(len(entries))}) > 1}
+    return list(found)
+
+
+def _apart(base: Side, new: Side, keys: Sequence[str]) -> str:
+    """In which key two sides differ altogether."""
+    for key in keys:
+        one, other = ({value for entry in side.entries for value in _values(entry, [key])} for side in (base, new))
+        if not one & other:
+            return f"{key} is {_few(one)} there and {_few(other)} here"
+    return "no combination of " + ", ".join(keys) + " occurs on both sides"
+
+
+def _few(values: set[str]) -> str:
+    shown = sorted(value or UNSET for value in values)
+    return ", ".join(shown[:FEW]) + (f", ... ({len(shown)})" if len(shown) > FEW else "")

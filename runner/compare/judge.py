@@ -1,0 +1,248 @@
+"""The verdict on every pair of rows, and what all of them come to."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, TypeGuard
+
+from numpy.typing import NDArray
+
+from runner.compare.join import Pair
+from runner.compare.sides import NO_ROW, Entry
+from runner.measure.comparisons import (
+    BETWEEN_SD_FLOOR,
+    THRESHOLD,
+    Delta,
+    Estimate,
+    benjamini_hochberg,
+    change,
+    delta_test,
+    holm,
+    pooled_between_sd,
+)
+from runner.measure.statistics import GeometricMean, detectable, geometric_mean, z_of
+from runner.report.terminal import kind_of
+
+LEVEL = 0.95
+ADJUST: dict[str, Callable[[Sequence[float]], NDArray[Any]]] = {"holm": holm, "bh": benjamini_hochberg}
+#: Row -> estimate of what is compared, larger is better; None where the row has no such number.
+Estimator = Callable[[Entry], "Estimate | None"]
+
+
+class Verdict(str, Enum):
+    """What can be said of a pair, the most urgent first."""
+
+    REGRESSED = "regressed"
+    STATUS_CHANGED = "status changed"
+    MISSING = "missing"
+    IMPROVED = "improved"
+    INCONCLUSIVE = "inconclusive"
+    UNCHANGED = "unchanged"
+    NEW = "new"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """`margin` is relative: 0.03. `adjust` is a key of ADJUST."""
+
+    margin: float = THRESHOLD
+    adjust: str = "holm"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The verdict on one pair. `delta.se` is nan where no interval is known; `p` is adjusted."""
+
+    pair: Pair
+    verdict: Verdict
+    note: str = ""
+    old: float | None = None
+    new: float | None = None
+    delta: Delta | None = None
+    p: float = math.nan
+    candidate: bool = False  # would be flagged if it were the only cell that is compared
+
+    @property
+    def change(self) -> float | None:
+        """Relative change of the speed: -0.1 is 10 % slower than before."""
+        return None if self.delta is None else math.expm1(self.delta.delta)
+
+    @property
+    def limits(self) -> tuple[float, float] | None:
+        """Interval of `change`, not adjusted for the number of cells; None where it isn't known."""
+        if self.delta is None or math.isnan(self.delta.se):
+            return None
+        h = z_of(LEVEL) * self.delta.se
+        return math.expm1(self.delta.delta - h), math.expm1(self.delta.delta + h)
+
+    @property
+    def mde(self) -> float | None:
+        """Smallest relative change that this comparison finds with 80 % power."""
+        return None if self.delta is None or math.isnan(self.delta.se) else detectable(self.delta.se, LEVEL)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All findings; `between_sd` is the standard deviation between processes that was assumed."""
+
+    findings: tuple[Finding, ...]
+    settings: Settings
+    between_sd: float
+    metric: str = "speedup"
+    remeasured: bool = False
+    notes: tuple[str, ...] = field(default=())
+
+    def count(self, verdict: Verdict) -> int:
+        """How many findings have this verdict."""
+        return sum(finding.verdict is verdict for finding in self.findings)
+
+    @property
+    def candidates(self) -> list[Finding]:
+        """What a second stage measures again."""
+        return [finding for finding in self.findings if finding.candidate]
+
+    @property
+    def without_interval(self) -> int:
+        """How many pairs were judged by the threshold alone."""
+        return sum(f.delta is not None and math.isnan(f.delta.se) for f in self.findings)
+
+    @property
+    def exit_code(self) -> int:
+        """3 with a regression, 1 where a cell's failure kept it from being judged, else 0."""
+        return 3 if self.count(Verdict.REGRESSED) else int(any(map(untold, self.findings)))
+
+
+@dataclass(frozen=True)
+class Means:
+    """Geometric means over the cells that are ok and converged in both, and why others are not in them."""
+
+    old: float
+    new: float
+    change: GeometricMean | None
+    left_out: Counter[str]
+
+
+def judge(pairs: Sequence[Pair], settings: Settings, estimator: Estimator, metric: str = "speedup") -> Comparison:
+    """A finding for every pair, in their order."""
+    entries = [entry for pair in pairs for entry in (pair.base, pair.new) if entry]
+    between = between_sd_of(entries)
+    findings = [_compared(pair, estimator, between, settings.margin) or _apart(pair, metric) for pair in pairs]
+    tested = [i for i, finding in enumerate(findings) if finding.limits]
+    deltas = [delta for i in tested if (delta := findings[i].delta)]
+    adjusted = ADJUST[settings.adjust]([delta.p for delta in deltas])
+    for i, delta, p in zip(tested, deltas, adjusted, strict=True):
+        verdict = Verdict(change(delta, float(p), settings.margin))
+        alone = change(delta, delta.p, settings.margin) in (Verdict.REGRESSED, Verdict.IMPROVED)
+        findings[i] = dataclasses.replace(findings[i], verdict=verdict, p=float(p), candidate=alone)
+    return Comparison(tuple(findings), settings, between, metric)
+
+
+def between_sd_of(entries: Iterable[Entry]) -> float:
+    """Standard deviation between processes, from the rows that were measured in several; at least 1 %."""
+    known = [
+        (entry.row["between_sd"], entry.row["n_processes"])
+        for entry in entries
+        if entry.ok and (entry.row.get("n_processes") or 1) > 1 and finite(entry.row.get("between_sd"))
+    ]
+    return pooled_between_sd([sd for sd, _ in known], [k for _, k in known]) if known else BETWEEN_SD_FLOOR
+
+
+def speedup_of(entry: Entry) -> Estimate | None:
+    """Speedup of an ok row; its error is nan where the row has no interval."""
+    speedup, row = entry.row.get("speedup"), entry.row
+    if not entry.ok or not finite(speedup) or speedup <= 0:
+        return None
+    processes = row.get("n_processes") or 1
+    within = row.get("se_within")
+    return Estimate(math.log(speedup), within if finite(within) and within > 0 else math.nan, processes)
+
+
+def _compared(pair: Pair, estimator: Estimator, between: float, margin: float) -> Finding | None:
+    """A finding whose verdict is still to be adjusted; final where no interval is known. None: no two numbers."""
+    old, new = (estimator(entry) if entry else None for entry in (pair.base, pair.new))
+    if old is None or new is None:
+        return None
+    values = math.exp(old.log_speedup), math.exp(new.log_speedup)
+    delta = delta_test(new, old, between)
+    if math.isfinite(delta.se):
+        return Finding(pair, Verdict.INCONCLUSIVE, "", *values, delta)
+    verdict, beyond = Verdict.INCONCLUSIVE, abs(delta.delta) >= math.log1p(margin)
+    if beyond:
+        verdict = Verdict.REGRESSED if delta.delta < 0 else Verdict.IMPROVED
+    return Finding(pair, verdict, "no interval: threshold alone", *values, delta, candidate=beyond)
+
+
+def _apart(pair: Pair, metric: str) -> Finding:
+    """The finding where there are no two numbers to compare."""
+    base, new = pair.base, pair.new
+    if new is None or new.status == NO_ROW:
+        return Finding(pair, Verdict.MISSING, f"{base.status} before" if base else NO_ROW)
+    if base is None or base.status == NO_ROW:
+        return Finding(pair, Verdict.NEW, "" if new.ok else f"{new.status}{_why(new)}")
+    if base.status != new.status:
+        return Finding(pair, Verdict.STATUS_CHANGED, f"{base.status} -> {new.status}{_why(new)}")
+    if not base.ok:
+        verdict = Verdict.INCONCLUSIVE if base.failed else Verdict.UNCHANGED
+        return Finding(pair, verdict, f"{new.status} in both")
+    return _unmeasured(pair, base, new, metric)
+
+
+def _why(entry: Entry) -> str:
+    return f": {entry.row['error']}" if entry.row.get("error") else ""
+
+
+def _unmeasured(pair: Pair, base: Entry, new: Entry, metric: str) -> Finding:
+    """Two ok rows of which at least one has no usable number: wrong in a measurement, normal for a check."""
+    if any("speedup" in entry.row for entry in (base, new)):
+        values = (f"{entry.row.get('speedup')}" for entry in (base, new))
+        said = f"speedup {' -> '.join(values)}" if metric == "speedup" else "no samples of three processes or more"
+        return Finding(pair, Verdict.INCONCLUSIVE, f"no {metric} to compare ({said})")
+    words = [entry.row.get("accuracy") or "" for entry in (base, new)]
+    if words[0] != words[1]:
+        return Finding(pair, Verdict.STATUS_CHANGED, f"accuracy {words[0]} -> {words[1]}")
+    return Finding(pair, Verdict.UNCHANGED, "same outcome; nothing was timed")
+
+
+def untold(finding: Finding) -> bool:
+    """Whether the new side was meant to have something to compare and has not."""
+    new, base = finding.pair.new, finding.pair.base
+    if new is None:
+        return False
+    return new.failed or (bool(base and base.ok) and finding.delta is None and finding.verdict is Verdict.INCONCLUSIVE)
+
+
+def means(comparison: Comparison) -> Means | None:
+    """Geometric means over what is ok and converged in both; None where nothing was timed on both sides.
+
+    Where all of it is left out, `change` is None.
+    """
+    paired = [f for f in comparison.findings if f.pair.base and f.pair.new]
+    left_out = Counter(reason for f in paired if (reason := _unfit(f)))
+    fit = [f for f in paired if not _unfit(f)]
+    known = [f for f in fit if f.limits] or fit
+    left_out += Counter({"without interval": len(fit) - len(known)})
+    deltas = [f.delta for f in known if f.delta]
+    if not any(f.delta for f in paired):
+        return None
+    if not deltas:
+        return Means(math.nan, math.nan, None, left_out)
+    old, new = ([math.log(value) for f in known if (value := getattr(f, side))] for side in ("old", "new"))
+    change_of = geometric_mean([math.exp(d.delta) for d in deltas], [d.se for d in deltas], LEVEL)
+    return Means(math.exp(sum(old) / len(old)), math.exp(sum(new) / len(new)), change_of, left_out)
+
+
+def _unfit(finding: Finding) -> str:
+    """Why a pair is in no aggregate; empty when it is."""
+    kinds = [kind_of(entry.row) for entry in (finding.pair.base, finding.pair.new) if entry]
+    worst = next((kind for kind in ("wrong", "failed", "unconverged", "unsupported", "skipped") if kind in kinds), "")
+    return worst or ("" if finding.delta else "not measured")
+
+
+def finite(value: object) -> TypeGuard[float]:
+    """Whether this is a finite number."""
+    return isinstance(value, float) and math.isfinite(value)
