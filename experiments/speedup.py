@@ -40,7 +40,7 @@ OWN = (
     Column("baseline", float, "", "speedup of the same subject in experiment.baseline"),
     Column("speedup_vs_baseline", float, "", "speedup over that one"),
     *STATISTICS,
-    Column("compression_ratio", float, "", "eager_peak_mem / dynamo_peak_mem: above 1, the backend needs less; empty below 10 MB"),
+    Column("compression_ratio", float, "", "eager_peak_mem / dynamo_peak_mem; empty where a peak is below 10 MB"),
     Column("eager_peak_mem", float, "GB", "peak memory of an eager step, weights included (1e9 bytes)"),
     Column("dynamo_peak_mem", float, "GB", "peak memory of a step of the backend, weights included (1e9 bytes)"),
     Column("compile_s", float, "s", "first call of the backend alone, compiler caches empty"),
@@ -111,10 +111,13 @@ class Speedup(Experiment):
 
     def run(self, workload: Workload, context: Context) -> Iterable[Row]:
         """Eager, compile, check, memory, then the pairs. A first child does all, a later one only what it is for."""
+        from runner.state import State
+
         first = context.options.get("process", 0) == 0
         with context.phase(Phase.EAGER):
             eager_s = _seconds(workload, workload.model, context)
             context.expect_call(eager_s)
+            before = State(workload) if first else None  # what a wrong backend does to the weights is not eager's fault
         mark = Mark.now()
         with context.phase(Phase.COMPILE):
             candidate, compile_s = self._compile(workload, context)
@@ -124,6 +127,9 @@ class Speedup(Experiment):
         if first:
             yield {"compile_s": compile_s, **mark.statistics_since()}
             self._report(mark, context)
+            assert before is not None
+            before.restore()
+            del before
             yield from self._examine(workload, candidate, context, eager_s)
         yield from self._time(workload, candidate, context)
         with context.phase(Phase.MEASURE):
@@ -168,9 +174,10 @@ class Speedup(Experiment):
         with context.phase(Phase.WARMUP):
             reset = inputs_to_reset(workload)
             timer = Timer(context)
-            sides = [Side(lambda f=f: workload.step(f), reset) for f in (workload.model, candidate)]  # type: ignore[misc]
+            eager = Side(lambda: workload.step(workload.model), reset)
+            backend = Side(lambda: workload.step(candidate), reset)
         with context.phase(Phase.MEASURE):
-            measured = timer.compare(*sides)
+            measured = timer.compare(eager, backend)
             context.note_flags(*measured.flags)
             if context.measure.samples_file:
                 context.samples({f"{key}_{context.options['process']}": a for key, a in measured.samples().items()})

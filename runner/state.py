@@ -6,7 +6,7 @@ Everything is restored in place, so that addresses, strides and guards of compil
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, cast
@@ -31,7 +31,7 @@ class State:
         self._places: list[tuple[dict[str, Any], dict[str, Any]]] = []
         self._saved: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
         for module in self._modules:
-            for place in (module._parameters, module._buffers):  # noqa: SLF001 - replaced entries have to be undone
+            for place in (module._parameters, module._buffers):
                 self._places.append((place, dict(place)))
         self._attributes = [(module, _attributes(module)) for module in self._modules]
         holders = [kept for _, kept in (*self._places, *self._attributes)]
@@ -112,6 +112,16 @@ def _restore_values(live: dict[str, Any], saved: dict[str, Any]) -> None:
             write(live[key], value)
         else:
             live[key] = map_tensors(torch.clone, value)
+
+
+def nudge(tensors: Iterable[torch.Tensor], seed: int, ulps: int = 4) -> None:
+    """Move every element of the floating tensors by some units in its last place, up or down at random."""
+    for i, tensor in enumerate(tensors):
+        if tensor.is_floating_point() and tensor.layout == torch.strided and not _overlaps(tensor):
+            generator = torch.Generator().manual_seed(seed * 1_000_003 + i)
+            signs = torch.randint(0, 2, tensor.shape, generator=generator).mul_(2).sub_(1).to(tensor)
+            with torch.no_grad():
+                tensor.mul_(1 + ulps * torch.finfo(tensor.dtype).eps * signs)
 
 
 class Inputs:
