@@ -61,7 +61,7 @@ def _widen_input(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
 
 def _widen_module(module: Any, dtype: torch.dtype) -> None:
     for part in module.modules() if isinstance(module, torch.nn.Module) else ():
-        own = [*part._parameters.values(), *part._buffers.values(), *vars(part).values()]  # noqa: SLF001
+        own = [*part._parameters.values(), *part._buffers.values(), *vars(part).values()]
         for tensor in own:
             if isinstance(tensor, torch.Tensor):
                 tensor.data = widen(tensor.data, dtype)

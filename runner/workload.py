@@ -135,7 +135,7 @@ class Workload:
         with torch.enable_grad(), self.autocast():
             output = f(*self.args, **self.kwargs)
             loss = self.loss(output)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         if self.optimizer is not None:
             self.optimizer.step()
         return Step(output, loss)

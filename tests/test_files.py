@@ -147,7 +147,7 @@ def test_a_disk_that_is_full_from_the_start(cli: Any, toys: Toys, small_disk: Pa
     assert "Traceback" not in done.stderr
 
 
-def test_a_disk_that_fills_up(  # noqa: PLR0913, PLR0917 - fixtures
+def test_a_disk_that_fills_up(
     cli: Any, start: Any, toys: Toys, small_disk: Path, tmp_path: Path, wait_for: Any
 ) -> None:
     """The rows that were there stay readable, the rest can be resumed once there is room; exit 1."""
@@ -213,4 +213,4 @@ def test_the_holder_of_the_device_is_named(start: Any, toys: Toys, tmp_path: Pat
         wait_for(lambda: "waiting for CPU 0, held by pid 4242" in (tmp_path / "err.txt").read_text())
         assert process.poll() is None
     assert (tmp_path / "err.txt").read_text().count("waiting") == 1
-    assert os.listdir(tmp_path / "second")  # noqa: PTH208 - names suffice
+    assert os.listdir(tmp_path / "second")

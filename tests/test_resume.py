@@ -183,7 +183,7 @@ def test_kill_in_the_middle(cli: Any, start: Any, tmp_path: Path, toys: tuple[st
 
 
 @pytest.mark.parametrize(("number", "code", "name"), [(signal.SIGINT, 130, "SIGINT"), (signal.SIGTERM, 143, "SIGTERM")])
-def test_an_interrupted_cell(  # noqa: PLR0913, PLR0917 - fixtures
+def test_an_interrupted_cell(
     start: Any, tmp_path: Path, toys: tuple[str, str], wait_for: Any, number: int, code: int, name: str
 ) -> None:
     """The child goes, what is known is written, the rest has a row that says so, the exit code says which signal."""
@@ -202,7 +202,7 @@ def test_an_interrupted_cell(  # noqa: PLR0913, PLR0917 - fixtures
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_interrupted_while_waiting_for_a_device(  # noqa: PLR0913, PLR0917 - fixtures
+def test_interrupted_while_waiting_for_a_device(
     cli: Any, start: Any, tmp_path: Path, toys: tuple[str, str], wait_for: Any, number: int, code: int
 ) -> None:
     """The cell that waits and those after it are interrupted ones; resume runs them, planned ones have their row."""

@@ -111,4 +111,4 @@ class TorchEvent:
 
     def elapsed_ms(self, later: Any) -> float:
         """Milliseconds from this event to `later`; both must have completed."""
-        return float(self._event.elapsed_time(later._event))  # noqa: SLF001 - the same class
+        return float(self._event.elapsed_time(later._event))

@@ -1,4 +1,4 @@
-"""The CPU: work is not queued, and the high-water mark is the kernel's for this process."""
+"""The CPU: work is not queued, and memory is the process's own."""
 
 from __future__ import annotations
 
@@ -15,8 +15,6 @@ from runner.devices import detect
 if TYPE_CHECKING:
     from runner.devices import Event
 
-_STATUS = Path("/proc/self/status")
-_CLEAR_REFS = Path("/proc/self/clear_refs")
 _CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
 _UNITS = {"K": 1 << 10, "M": 1 << 20}
 
@@ -32,7 +30,6 @@ class Cpu:
     def __post_init__(self) -> None:
         if self.index is not None:
             raise ValueError(f"device.index={self.index}: there is one CPU device; choose CPUs with device.cpus=0-3")
-        self._resident_at_reset = 0
 
     @property
     def torch_name(self) -> str:
@@ -50,16 +47,10 @@ class Cpu:
         return None
 
     def reset_peak_memory(self) -> None:
-        """Give free heap back to the kernel and forget the high-water mark (5 into clear_refs)."""
-        self.empty_cache()
-        if _CLEAR_REFS.exists():
-            _CLEAR_REFS.write_text("5")
-        self._resident_at_reset = _status_bytes("VmRSS") or 0
+        """Nothing to forget."""
 
-    def peak_memory_bytes(self) -> int | None:
-        """How far resident memory rose above what it was at the reset; None where there is no /proc."""
-        peak = _status_bytes("VmHWM")
-        return None if peak is None else max(0, peak - self._resident_at_reset)
+    def peak_memory_bytes(self) -> None:
+        """None: the kernel counts for the whole process, see `runner.measure.memory`."""
 
     def free_memory_bytes(self) -> int | None:
         """Memory that is available without swapping."""
@@ -80,13 +71,6 @@ class Cpu:
     def facts(self) -> dict[str, Any]:
         """device_name."""
         return {"device_name": detect.cpu_name()}
-
-
-def _status_bytes(key: str) -> int | None:
-    if not _STATUS.exists():
-        return None
-    line = next(line for line in _STATUS.read_text().splitlines() if line.startswith(f"{key}:"))
-    return int(line.split()[1]) * 1024
 
 
 def _size(text: str) -> int:

@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 class CheckDefaults:
     """What a thorough check of a suite's models takes unless the command, or a model's policy, says otherwise.
 
-    `batch_size` None is the loader's own; `eval_mode` trains with the model in eval mode (dropout off, running statistics
-    of batch norm used and left alone); `invariance_batch_size` is the largest batch whose parts are looked at.
+    `batch_size` None is the loader's own; `eval_mode` trains with the model in eval mode (dropout off, running
+    statistics of batch norm used and left alone); `invariance_batch_size` is the largest batch whose parts are looked
+    at.
     """
 
     batch_size: int | None = None

@@ -157,7 +157,7 @@ def channels_last(workload: Workload) -> Workload:
     if isinstance(workload.model, torch.nn.Module):
         workload.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     args, kwargs = map_tensors(
-        lambda t: t.contiguous(memory_format=torch.channels_last) if t.dim() == 4 else t,  # noqa: PLR2004
+        lambda t: t.contiguous(memory_format=torch.channels_last) if t.dim() == 4 else t,
         (workload.args, workload.kwargs),
     )
     return replace(workload, args=args, kwargs=kwargs)
