@@ -17,10 +17,10 @@ endif
 run: $(READY)  ## run the main job, or anything: make run ARGS="model=mlp"
 	$(RUN) -m runner $(ARGS)
 
-test: $(READY)  ## the checks and tests that every change must pass
+test: $(READY)  ## the checks and tests that every change must pass; MARKS="services" chooses others
 	$(RUN) -m ruff check .
 	$(RUN) -m mypy
-	$(RUN) -m pytest -q $(TESTS)
+	$(RUN) -m pytest -q $(if $(MARKS),-m "$(MARKS)") $(TESTS)
 
 lint: $(READY)  ## style and types only
 	$(RUN) -m ruff check .
@@ -29,7 +29,7 @@ lint: $(READY)  ## style and types only
 $(VENV)/.ready: pyproject.toml constraints.txt
 	$(PYTHON_BASE) -m venv $(VENV)
 	$(RUN) -m pip install -q -c constraints.txt torch==2.13.0
-	$(RUN) -m pip install -q -c constraints.txt -e '.[suites,dev]'
+	$(RUN) -m pip install -q -c constraints.txt -e '.[suites,history,report,dev]'
 	touch $@
 
 clean:  ## remove the environment
