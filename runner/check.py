@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+import numpy as np
 import torch
 
 from runner import compare_outputs, reference, state
@@ -265,8 +266,12 @@ class Check:
         self._flag("nan_in_eager", any(compare_outputs.any_nan(groups[name]) for name in names))
         if self.workload.mode is Mode.training:
             self._look_at_training()
+        reason = ""
         if any(compare_outputs.all_nan(groups[name]) for name in names):
             reason = "eager's output is NaN throughout: there is nothing to compare with"
+        elif not any(_holds_values(leaf) for name in names for leaf in groups[name].values()):
+            reason = "eager's output holds no number: there is nothing to compare"
+        if reason:
             raise _StopError(self._verdict(verdicts.REFERENCE_UNUSABLE, reason))
 
     def _look_at_training(self) -> None:
@@ -455,6 +460,13 @@ def _excuses(noise: TensorResult | None, found: TensorResult) -> bool:
     if noise is None or noise.ok or noise.rmse is None or found.rmse is None:
         return False
     return found.max_abs_err != float("inf") and found.rmse <= NOISE_MULTIPLIER * noise.rmse
+
+
+def _holds_values(leaf: Any) -> bool:
+    """Whether a part of an output is a number or has some."""
+    if isinstance(leaf, torch.Tensor):
+        return leaf.numel() > 0
+    return leaf.size > 0 if isinstance(leaf, np.ndarray) else isinstance(leaf, int | float | complex)
 
 
 def is_oom(error: BaseException) -> bool:

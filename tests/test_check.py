@@ -404,3 +404,21 @@ def test_row_has_the_columns_of_the_check() -> None:
     row = check(w, WRONG["nan"][0](w.model)).row()  # type: ignore[arg-type]
     assert (row["status"], row["phase"]) == ("wrong_output", "check")
     assert row["worst_tensor"] == "step1.output[0]"
+
+
+class Silent(nn.Module):
+    """Returns nothing that could be compared."""
+
+    def __init__(self, output: Any) -> None:
+        super().__init__()
+        self.output = output
+
+    def forward(self, x: torch.Tensor) -> Any:
+        return self.output
+
+
+@pytest.mark.parametrize("output", [None, "text", (), torch.empty(0)])
+def test_an_output_without_a_number_is_no_pass(output: Any) -> None:
+    """Where nothing was compared, nothing is called right."""
+    silent = workload(model=Silent(output))
+    assert check(silent, silent.model).accuracy == "reference_unusable"
