@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 
+from runner import registry
 from runner.cells import Cell
 from runner.experiment import Experiment
 from runner.results.columns import COMMON, Phase, Row
@@ -91,10 +92,12 @@ def _one_thread() -> Iterator[None]:
 
 
 @pytest.fixture
-def wrong(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """The toys' module of known mistakes."""
+def wrong(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    """The toys' module of known mistakes; their distribution is known meanwhile, whatever was looked up before."""
     monkeypatch.syspath_prepend(str(TOYS))
-    return importlib.import_module("toys.wrong")
+    registry._plugins.cache_clear()
+    yield importlib.import_module("toys.wrong")
+    registry._plugins.cache_clear()
 
 
 @pytest.fixture
