@@ -140,6 +140,8 @@ class JobContext:
 
     def note_flags(self, *flags: str) -> None:
         """Add words to the row's column `flags`."""
+        if not flags:
+            return
         self._flags = list(dict.fromkeys([*self._flags, *flags]))
         self._send({"kind": "values", "values": {"flags": ";".join(self._flags)}})
 
