@@ -18,8 +18,6 @@ from runner.cells import Cell
 from runner.compile_stats import COMPILE_METRICS, GRAPH_BREAKS, STATISTICS, Mark, explanation
 from runner.errors import UsageError
 from runner.experiment import Attempt, Context, Experiment, Outcome
-from runner.measure.measurement import FLAGS
-from runner.measure.statistics import combine_processes, detectable, verdict
 from runner.results.columns import Column, Phase, Row, Status
 from runner.timing import MEASURED, Timer, step_peak_bytes
 
@@ -236,6 +234,8 @@ def _combined(rows: list[Row], measure: Mapping[str, Any]) -> Row:
     """One row of several processes: the first one's, with the speedup estimated across all of them."""
     if len(rows) == 1:
         return rows[0]
+    from runner.measure.statistics import combine_processes, detectable, verdict
+
     logs = [math.log(row["speedup"]) for row in rows]
     known = [row["se_within"] for row in rows if row.get("se_within") is not None]
     found = combine_processes(logs, known or [math.nan], measure["ci_level"])
@@ -263,6 +263,8 @@ def _worth_repeating(row: Row) -> bool:
 
 def _retried(row: Row, again: Outcome) -> Row:
     """The row after a second measurement: its numbers if it worked, and a flag that there were two."""
+    from runner.measure.measurement import FLAGS
+
     if again.status is not Status.OK:
         return {**row, "flags": _joined(row.get("flags"), "retry_failed")}
     flags = [word for word in (row.get("flags") or "").split(";") if word not in FLAGS]

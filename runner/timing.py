@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from runner.experiment import Context
 from runner.measure import malloc
 from runner.measure.clock import TorchDevice, WallClock
 from runner.measure.columns import COLUMNS, PROCESS_COLUMNS
-from runner.measure.engine import Measurement, Side, measure
 from runner.measure.memory import peak_memory
 from runner.measure.nvml import open_nvml
 from runner.measure.probe import HostProbe, matmul_canary
@@ -17,6 +16,9 @@ from runner.measure.settings import ClockKind
 from runner.measure.tuning import available_cpus
 from runner.results.columns import Column, Row
 from runner.workload import Workload, tensors_of
+
+if TYPE_CHECKING:
+    from runner.measure.engine import Measurement, Side
 
 MEASURED = tuple(Column(*facts) for facts in (*COLUMNS, *PROCESS_COLUMNS))
 
@@ -56,6 +58,8 @@ class Timer:
     ) -> Measurement:
         """Measure how much faster `b` is than `a`; `name` (default: the cell's) seeds the order within the pairs."""
         import torch
+
+        from runner.measure.engine import measure  # numpy and scipy: the parent needs the columns only
 
         context = self._context
         return measure(
