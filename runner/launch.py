@@ -14,10 +14,10 @@ from types import FrameType
 import hydra
 import yaml
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from runner import app, arguments, catalog, guard, registry
+from runner import arguments, catalog, guard, registry
 from runner.config import conf_dir
 from runner.errors import UsageError
 from runner.worker.signals import Interrupted
@@ -38,7 +38,7 @@ def hydra_run(argv: Sequence[str]) -> int:
     sys.argv = ["runner", *ordered]
     debug = "HYDRA_FULL_ERROR" in os.environ
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises what it would print, and we say it in one sentence
-    entry = hydra.main(config_path=str(conf_dir()), config_name="main", version_base="1.3")(app.task)
+    entry = hydra.main(config_path=str(conf_dir()), config_name="main", version_base="1.3")(task)
     signal.signal(signal.SIGTERM, _terminate)
     try:
         arguments.narrow_catalogue(ordered)
@@ -51,17 +51,33 @@ def hydra_run(argv: Sequence[str]) -> int:
         return 1 if isinstance(error, OSError) and not isinstance(error, HydraException) else 2
     except SystemExit as left:
         code = left.code if isinstance(left.code, int) else int(left.code is not None)
-        return app.finish(code) if code in INTERRUPTED else code
+        return finish(code) if code in INTERRUPTED else code
     except Interrupted as stop:
-        return app.finish(stop.exit_code)
+        return finish(stop.exit_code)
     except KeyboardInterrupt:
-        return app.finish(130)
-    return app.finish()
+        return finish(130)
+    return finish()
 
 
 def _terminate(number: int, _frame: FrameType | None) -> None:
     """SIGTERM before, between and after jobs; while one runs, its supervisor has the signal."""
     raise Interrupted(number)
+
+
+def task(cfg: DictConfig) -> None:
+    """What Hydra calls; imported only now, as `--cfg` and a misspelt key never get here."""
+    from runner import app
+
+    app.task(cfg)
+
+
+def finish(interrupted: int | None = None) -> int:
+    """Summary and exit code of what was launched."""
+    if guard.launched is None:
+        return interrupted or 0
+    from runner import app
+
+    return app.finish(interrupted)
 
 
 def register_resolvers() -> None:
