@@ -6,14 +6,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from runner.experiment import Context
-from runner.measure import malloc
-from runner.measure.clock import TorchDevice, WallClock
 from runner.measure.columns import COLUMNS, PROCESS_COLUMNS
-from runner.measure.memory import peak_memory
-from runner.measure.nvml import open_nvml
-from runner.measure.probe import HostProbe, matmul_canary
 from runner.measure.settings import ClockKind
-from runner.measure.tuning import available_cpus
 from runner.results.columns import Column, Row
 from runner.workload import Workload, tensors_of
 
@@ -32,6 +26,12 @@ class Timer:
     def __init__(self, context: Context) -> None:
         import torch
         from torch._inductor.async_compile import shutdown_compile_workers
+
+        from runner.measure import malloc
+        from runner.measure.clock import TorchDevice, WallClock
+        from runner.measure.nvml import open_nvml
+        from runner.measure.probe import HostProbe, matmul_canary
+        from runner.measure.tuning import available_cpus
 
         shutdown_compile_workers()
         self._context = context
@@ -88,6 +88,8 @@ def step_peak_bytes(workload: Workload, f: Callable[..., Any], context: Context)
 
     The device's own counter, or what the step added to the process and what model, inputs and optimizer held before.
     """
+    from runner.measure.memory import peak_memory
+
     context.device.empty_cache()
     peak = peak_memory(lambda: workload.step(f), context.device)
     return peak.bytes if peak.method == "device" else peak.bytes + _held_bytes(workload)
