@@ -19,7 +19,7 @@ from runner.compile_stats import STATISTICS, Mark
 from runner.errors import UsageError
 from runner.experiment import Attempt, Context, Experiment, Outcome
 from runner.measure.statistics import combine_processes, median_interval
-from runner.results.columns import Column, Phase, Row, Status
+from runner.results.columns import Column, Phase, Row, Status, join_flags
 from runner.timing import MEASURED, Timer, step_peak_bytes
 
 if TYPE_CHECKING:
@@ -331,7 +331,8 @@ def ratios(against: str, measured: Measurement) -> Row:
 
 def combined(rows: Sequence[Row], level: float) -> Row:
     """One row of several processes: the first one's, with ratios and median over the processes, all samples pooled."""
-    row = {**rows[0], "process": None, "n_processes": len(rows), "flags": _joined(*(row.get("flags") for row in rows))}
+    flags = join_flags(*(row.get("flags") for row in rows))
+    row = {**rows[0], "process": None, "n_processes": len(rows), "flags": flags}
     for name in RATIOS:
         if all(one.get(name) for one in rows):
             row |= _over_processes(name, "", [one[name] for one in rows], level)
@@ -373,12 +374,7 @@ def _without_backend(cell: Cell) -> Cell:
 
 
 def _flagged(row: Mapping[str, Any], flag: str) -> Row:
-    return {**row, "flags": _joined(row.get("flags"), flag)}
-
-
-def _joined(*flags: str | None) -> str:
-    words = [word for text in flags for word in (text or "").split(";") if word]
-    return ";".join(dict.fromkeys(words))
+    return {**row, "flags": join_flags(row.get("flags"), flag)}
 
 
 def _known(value: float) -> float | None:

@@ -18,7 +18,7 @@ from runner.cells import Cell
 from runner.compile_stats import COMPILE_METRICS, GRAPH_BREAKS, STATISTICS, Mark, explanation
 from runner.errors import UsageError
 from runner.experiment import Attempt, Context, Experiment, Outcome
-from runner.results.columns import Column, Phase, Row, Status
+from runner.results.columns import Column, Phase, Row, Status, join_flags
 from runner.timing import MEASURED, Timer, step_peak_bytes
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ class Speedup(Experiment):
             if self.cache is Cache.warm:
                 warm = yield Attempt(cell, {"caches": caches, "only_compile": True})
                 row["compile_warm_s"] = warm.values.get("compile_s")
-                row["flags"] = _joined(row.get("flags"), "" if warm.status is Status.OK else "warm_start_failed")
+                row["flags"] = join_flags(row.get("flags"), "" if warm.status is Status.OK else "warm_start_failed")
             for _ in range(measure["retry_unconverged"]):
                 if not _worth_repeating(row):
                     break
@@ -252,7 +252,7 @@ def _combined(rows: list[Row], measure: Mapping[str, Any]) -> Row:
         "converged": found.interval.half_width <= measure["rel_ci"],
         "process": None,
         "n_processes": len(rows),
-        "flags": _joined(*(row.get("flags") for row in rows)),
+        "flags": join_flags(*(row.get("flags") for row in rows)),
     }
 
 
@@ -266,14 +266,9 @@ def _retried(row: Row, again: Outcome) -> Row:
     from runner.measure.measurement import FLAGS
 
     if again.status is not Status.OK:
-        return {**row, "flags": _joined(row.get("flags"), "retry_failed")}
+        return {**row, "flags": join_flags(row.get("flags"), "retry_failed")}
     flags = [word for word in (row.get("flags") or "").split(";") if word not in FLAGS]
-    return {**row, **again.values, "flags": _joined(*flags, again.values.get("flags"), "retried")}
-
-
-def _joined(*flags: str | None) -> str:
-    words = [word for text in flags for word in (text or "").split(";") if word]
-    return ";".join(dict.fromkeys(words))
+    return {**row, **again.values, "flags": join_flags(*flags, again.values.get("flags"), "retried")}
 
 
 def _breakeven(row: Row) -> int | None:

@@ -72,11 +72,6 @@ def _refuse_several_models(overrides: list[Override]) -> None:
         )
 
 
-def config_dir(argv: Sequence[str]) -> str | None:
-    """The user's `--config-dir`, if given."""
-    return _value_of(argv, "--config-dir", "-cd")
-
-
 def _next(words: Iterator[str]) -> list[str]:
     value = next(words, None)
     return [] if value is None else [value]

@@ -116,3 +116,9 @@ def header(own: Iterable[Column]) -> tuple[Column, ...]:
         raise ValueError(f"columns declared twice: {', '.join(repeated)}")
     headline = tuple(column for column in own if column.headline)
     return (*KEY, *headline, *CELL, *OUTCOME, *CHECK, *(c for c in own if not c.headline))
+
+
+def join_flags(*flags: str | None) -> str:
+    """One value of column `flags` of several: each word once, in order."""
+    words = [word for text in flags for word in (text or "").split(";") if word]
+    return ";".join(dict.fromkeys(words))
