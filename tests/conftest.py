@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import getpass
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -19,6 +20,9 @@ import pytest
 ROOT = Path(__file__).parent.parent
 TOYS = ROOT / "tests" / "fixtures" / "toys"
 Start = Callable[..., "subprocess.CompletedProcess[str]"]
+
+# A job that a shell started with `&` ignores SIGINT, and so would every process that a test starts and interrupts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class Starter:
