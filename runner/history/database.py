@@ -16,6 +16,8 @@ from runner.errors import UsageError
 
 POSTGRES = ("postgresql://", "postgres://")
 Record = tuple[Any, ...]
+#: Number of the advisory lock under which tables are made; any number that nobody else uses.
+LOCK = 7_242_186_001
 
 
 class Database(Protocol):
@@ -26,6 +28,10 @@ class Database(Protocol):
 
     def execute(self, statement: str, values: Sequence[Any] = ()) -> Any:
         """Run one statement; returns a cursor."""
+        ...
+
+    def alone(self) -> None:
+        """Wait until nobody else is making tables; the others wait until this transaction ends."""
         ...
 
     def upsert(self, table: str, columns: Sequence[str], keys: int, records: Sequence[Record]) -> None:
@@ -46,6 +52,9 @@ class Sqlite:
         """Run one statement."""
         return self.connection.execute(statement, values)
 
+    def alone(self) -> None:
+        """Making a table locks the whole file already."""
+
     def upsert(self, table: str, columns: Sequence[str], keys: int, records: Sequence[Record]) -> None:
         """With one prepared statement."""
         places = ", ".join("?" * len(columns))
@@ -64,6 +73,10 @@ class Postgres:
     def execute(self, statement: str, values: Sequence[Any] = ()) -> Any:
         """Run one statement."""
         return self.connection.execute(statement.replace("%", "%%").replace("?", "%s"), values)
+
+    def alone(self) -> None:
+        """By a lock of our own: two that make one table at once fail, IF NOT EXISTS or not."""
+        self.execute("SELECT pg_advisory_xact_lock(?)", (LOCK,))
 
     def upsert(self, table: str, columns: Sequence[str], keys: int, records: Sequence[Record]) -> None:
         """By way of a temporary table, which COPY fills."""

@@ -143,6 +143,7 @@ class Store:
         return self._known
 
     def _create(self) -> None:
+        self.database.alone()
         for statement in schema(self.database.serial, self.database.clustered):
             self.database.execute(statement)
         self.database.execute(
