@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 if TYPE_CHECKING:
     from runner.workload import LoadRequest, Workload
@@ -24,6 +24,29 @@ class CheckDefaults:
     invariance_batch_size: int = 8
 
 
+@dataclass(frozen=True)
+class Facts:
+    """What is known of a model without building it; `missing` says why it can't be built here, "" if nothing does."""
+
+    source: str = ""
+    batch_size_inference: int | None = None
+    batch_size_training: int | None = None
+    missing: str = ""
+
+
+@dataclass
+class WithPolicies:
+    """Base of our loaders: what every suite has. `policy_file` is read by planning, and is no part of a cell."""
+
+    resizing: ClassVar[tuple[str, ...]] = ()  # fields that make a model larger or smaller than it was counted
+
+    policy_file: str | None = field(default=None, kw_only=True)  # entries over those of conf/models/<suite>.yaml
+
+    def facts(self, name: str) -> Facts:  # noqa: ARG002 - for those who override it
+        """What is known of the model `name`; imports neither torch nor the model."""
+        return Facts()
+
+
 class Loader(Protocol):
     """A dataclass whose fields are the keys `suite.*`; built in the parent and again in the child.
 
@@ -33,7 +56,8 @@ class Loader(Protocol):
     def names(self) -> Sequence[str]:
         """Every known model name; reads data files or directories, imports neither torch nor the models.
 
-        `model=all` means the names listed in `conf/models/<suite>.yaml` where that exists, else all of these.
+        `model=all` means what a method `listed()` gives where there is one and it gives any, else the names listed in
+        `conf/models/<suite>.yaml` where that exists, else all of these.
         """
         ...
 

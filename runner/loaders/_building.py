@@ -11,11 +11,21 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from runner.errors import Unsupported
+from runner.loaders import Facts
+from runner.loaders._packages import require
 from runner.workload import LoadRequest, Mode, Workload, mean_loss
 
 if TYPE_CHECKING:
     import torch
 
+#: How the names of builder modules begin, and the package that those need, in this version or later.
+PACKAGES = {
+    "torchvision": ("torchvision", "0.20"),
+    "timm": ("timm", "1.0"),
+    "transformers_by_name": ("transformers", "5.0"),
+    "transformers": ("transformers", "4.40"),
+}
 #: Keeps the stream of the inputs apart from that of the weights.
 _INPUT_SEED_OFFSET = 1_000_003
 
@@ -25,12 +35,13 @@ class Entry:
     """One model of a catalogue.
 
     `build` is "module:function" in `runner.loaders.builtin`; the function is called with an `Order` and `options`
-    and returns `Parts`. The batch sizes are defaults; `cpu_inference` replaces `inference` on a CPU.
+    and returns `Parts`. The batch sizes are defaults; `cpu_inference` replaces `inference` on a CPU. `training` is
+    None for a model that is not trained.
     """
 
     build: str
     inference: int
-    training: int
+    training: int | None
     options: Mapping[str, Any] = field(default_factory=dict)
     cpu_inference: int | None = None
 
@@ -92,7 +103,7 @@ def build(name: str, entry: Entry, request: LoadRequest) -> Workload:
     """
     order = Order(
         training=request.mode is Mode.training,
-        batch_size=_batch_size(entry, request),
+        batch_size=_batch_size(name, entry, request),
         device=request.device,
         draw=Draw(request.seed, request.device),
     )
@@ -111,6 +122,19 @@ def build(name: str, entry: Entry, request: LoadRequest) -> Workload:
         policy=request.policy,
         device=request.device,
     )
+
+
+def facts(entry: Entry, source: str = "builtin") -> Facts:
+    """What is known of a catalogue entry without building it."""
+    module = entry.build.partition(":")[0]
+    needed = next((package for start, package in PACKAGES.items() if module.startswith(start)), None)
+    try:
+        if needed:
+            require(*needed)
+        missing = ""
+    except Unsupported as error:
+        missing = str(error)
+    return Facts(source, entry.inference, entry.training, missing)
 
 
 @contextmanager
@@ -132,12 +156,19 @@ def chosen_batch_size(request: LoadRequest) -> int | None:
     return policy.batch_size_training if request.mode is Mode.training else policy.batch_size_inference
 
 
-def _batch_size(entry: Entry, request: LoadRequest) -> int:
+def _batch_size(name: str, entry: Entry, request: LoadRequest) -> int:
     chosen = chosen_batch_size(request)
+    if request.mode is Mode.training:
+        if entry.training is None:
+            raise Unsupported(f"{name} is for inference only: use mode=inference")
+        return chosen or _divided(entry.training, request)
     if chosen is not None:
         return chosen
-    if request.mode is Mode.training:
-        return entry.training
     if entry.cpu_inference is not None and request.device.split(":")[0] == "cpu":
-        return entry.cpu_inference
-    return entry.inference
+        return _divided(entry.cpu_inference, request)
+    return _divided(entry.inference, request)
+
+
+def _divided(default: int, request: LoadRequest) -> int:
+    """The suite's own batch size after the model's policy."""
+    return max(1, default // (request.policy.batch_divisor or 1))

@@ -17,13 +17,14 @@ def settle_batch_norm(model: nn.Module, *sample: int) -> nn.Module:
     format holds nothing but zero. Does nothing on the meta device.
     """
     norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
-    if not norms or any(parameter.is_meta for parameter in model.parameters()):
+    place = next((parameter.device for parameter in model.parameters()), torch.device("meta"))
+    if not norms or place.type == "meta":
         return model
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.momentum = 1.0
     with torch.no_grad():
-        model.train()(torch.randn(_SAMPLES, *sample))
+        model.train()(torch.randn(_SAMPLES, *sample).to(place))
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     return model

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from runner.loaders._building import Entry, build
+from runner.loaders import Facts, WithPolicies
+from runner.loaders._building import Entry, build, facts
 from runner.workload import LoadRequest, Workload
 
 #: What each one shows is said beside its class.
@@ -17,12 +18,16 @@ CATALOGUE = {
 
 
 @dataclass
-class Demo:
-    """Loader of the suite; it has no fields."""
+class Demo(WithPolicies):
+    """Loader of the suite; it has no fields of its own."""
 
     def names(self) -> Sequence[str]:
         """The three models."""
         return tuple(CATALOGUE)
+
+    def facts(self, name: str) -> Facts:
+        """Source, batch sizes and missing packages."""
+        return facts(CATALOGUE[name])
 
     def load(self, name: str, request: LoadRequest) -> Workload:
         """Build one with random weights and inputs."""

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from runner.loaders import WithPolicies
 from runner.loaders._building import Draw, chosen_batch_size, seeded
 from runner.loaders.rnns import switches
 from runner.loaders.rnns.catalogue import CATALOGUE, Group, Runner
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class Fastrnns:
+class Fastrnns(WithPolicies):
     """Sizes are those of the recurrent networks; the switches are TorchScript's."""
 
     group: Group = Group.all  # what model=all means
@@ -67,6 +68,7 @@ class Fastrnns:
             policy=request.policy,
             device=request.device,
             family=runner.family,
+            compiles=runner.compiles,
             flags=flags + (("dropout_without_effect",) if self.num_layers == 1 and "dropout" in name else ()),
         )
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
-from typing import Any
+from typing import Any, ClassVar
 
-from runner.loaders._building import Entry, build
+from runner.loaders import Facts, WithPolicies
+from runner.loaders._building import Entry, build, facts
 from runner.workload import LoadRequest, Mode, Workload
 
 FIRST_ORDER = ("vjp",)
@@ -79,8 +80,10 @@ MEMBERS = {
 
 
 @dataclass
-class FunctionalAutograd:
+class FunctionalAutograd(WithPolicies):
     """Loader of the suite."""
+
+    resizing: ClassVar = ("size",)
 
     size: Size = Size.full
     transformer_layout: Layout = Layout.sequence
@@ -88,6 +91,10 @@ class FunctionalAutograd:
     def names(self) -> Sequence[str]:
         """The nine models."""
         return tuple(MEMBERS)
+
+    def facts(self, name: str) -> Facts:
+        """Source, batch sizes and missing packages."""
+        return facts(self._entry(name))
 
     def tasks(self, name: str) -> Sequence[str]:
         """Derivatives that suit a model of this size: what `experiment.task=recommended` means."""

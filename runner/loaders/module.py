@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runner.errors import Unsupported, UsageError
+from runner.loaders import WithPolicies
 from runner.loaders._building import chosen_batch_size, seeded
 from runner.workload import LoadRequest, Mode, Workload, map_tensors, mean_loss
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class Module:
+class Module(WithPolicies):
     """Loader of one class: its constructor makes the model, `get_example_inputs()` the inputs.
 
     The inputs are a tuple or list of positional arguments or a dict of keyword arguments. What else the class may have:

@@ -1,30 +1,70 @@
 """Suite `torchbench`: models under TorchBench's names, with its batch sizes and input shapes.
 
-They are built from installed libraries and from our own code in `builtin`, with random weights and without network.
+With a checkout of pytorch/benchmark, its own classes build them; without, installed libraries and our code in
+`builtin` do. Either way without network, and with random weights unless a checkout's pretrained ones are asked for.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
 from typing import ClassVar
 
-from runner.loaders import CheckDefaults
-from runner.loaders._building import build
+from runner.errors import UsageError
+from runner.loaders import CheckDefaults, Facts, WithPolicies
+from runner.loaders._building import build, facts
 from runner.loaders.builtin.catalogue import CATALOGUE
+from runner.loaders.checkout.directory import Checkout
 from runner.workload import LoadRequest, Workload
 
 
+class Weights(str, Enum):
+    """Pretrained leaves a checkout's models alone; they then need weights that were fetched before."""
+
+    random = "random"
+    pretrained = "pretrained"
+
+
+def _home() -> str:
+    return os.environ.get("TORCHBENCH_HOME", "")
+
+
 @dataclass
-class Torchbench:
-    """Loader of the suite; it has no fields."""
+class Torchbench(WithPolicies):
+    """Loader of the suite."""
+
+    checkout: str = field(default_factory=_home)  # folder of a pytorch/benchmark clone; empty: the built-in models
+    weights: Weights = Weights.random
 
     check_defaults: ClassVar = CheckDefaults(batch_size=4, eval_mode=True)  # as dynamobench has it
 
+    def __post_init__(self) -> None:
+        """Refuse a folder that is no checkout, and weights that the built-in models have not."""
+        if not self.checkout and self.weights is Weights.pretrained:
+            raise UsageError("suite.weights=pretrained needs suite.checkout: the built-in models have random weights")
+        self._found = Checkout(Path(self.checkout).expanduser().absolute()) if self.checkout else None
+
     def names(self) -> Sequence[str]:
-        """All models of the catalogue, in its order."""
-        return tuple(CATALOGUE)
+        """All built-in models; or all of the checkout, the canary ones after the core ones."""
+        if self._found is None:
+            return tuple(CATALOGUE)
+        return tuple(dict.fromkeys([*self._found.core(), *self._found.canary()]))
+
+    def listed(self) -> Sequence[str]:
+        """What `model=all` means: the checkout's core models; empty where the models' file says it."""
+        return self._found.core() if self._found else ()
+
+    def facts(self, name: str) -> Facts:
+        """Source, batch sizes and missing packages; of a checkout's model, which says the rest itself, the source."""
+        return facts(CATALOGUE[name]) if self._found is None else Facts("torchbenchmark")
 
     def load(self, name: str, request: LoadRequest) -> Workload:
-        """Build one with random weights and inputs; raises `Unsupported` when its package is missing."""
-        return build(name, CATALOGUE[name], request)
+        """Build one; raises `Unsupported` naming the package, data, weights or device that it lacks."""
+        if self._found is None:
+            return build(name, CATALOGUE[name], request)
+        from runner.loaders.checkout.loading import load
+
+        return load(self._found, name, request, self.weights is Weights.pretrained)

@@ -35,6 +35,11 @@ class Runner:
     batch_size: int = 64
 
     @property
+    def compiles(self) -> bool:
+        """Whether calling it is what makes torch.compile compile it."""
+        return self.options.get("how") == "compile" or ":compiled_cell" in self.build
+
+    @property
     def is_torchscript(self) -> bool:
         """Whether TorchScript's executor runs it."""
         return self.options.get("how") == "script" or self.options.get("traced", False) or ":stacked" in self.build

@@ -1,0 +1,1 @@
+"""What suite `huggingface` knows of transformers' models: configurations, inputs, small variants, generation."""
