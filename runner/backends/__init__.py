@@ -10,11 +10,16 @@ if TYPE_CHECKING:
 
 
 class Backend(Protocol):
-    """A dataclass whose fields are the keys `backend.*`. Its module imports torch inside methods only."""
+    """A dataclass whose fields are the keys `backend.*`. Its module imports torch inside methods only.
+
+    Optional: a property `label` for the column `backend`, where one class stands for several backends, and a class
+    variable `policy_defaults`, policies of every model under this backend unless the model's own or the user's differ.
+    """
 
     def prepare(self, workload: Workload) -> Callable[..., Any]:
-        """The callable under test, called like the model. May be lazy: its first call then compiles.
+        """The callable under test, called like the model. May be lazy: its first call then compiles, and is timed.
 
-        Raises `Unsupported` when a package or a capability is missing.
+        Raises `Unsupported` when a package or a capability is missing. A method `around_step` of the callable returns a
+        context for a training step from its forward to its backward pass.
         """
         ...

@@ -4,17 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from runner.backends._dynamo import DynamoSettings
+from runner.backends._packages import require
 from runner.errors import UsageError
 from runner.registry import unknown
 
 if TYPE_CHECKING:
     from runner.workload import Workload
 
+#: Registered with every torch, but not part of it: module and pip name.
+PACKAGES = {
+    "tvm": ("tvm", "apache-tvm"),
+    "openxla": ("torch_xla", "torch_xla"),
+    "openxla_eval": ("torch_xla", "torch_xla"),
+}
+#: They compile the source code of a graph, and a lazy graph has none: torch 2.13 fails without this.
+TORCHSCRIPT = frozenset({"ts", "aot_ts"})
+
 
 @dataclass
-class Dynamo:
+class Dynamo(DynamoSettings):
     """`name` is one of torch._dynamo.list_backends(exclude_tags=None)."""
 
     name: str = "eager"
@@ -27,12 +39,18 @@ class Dynamo:
         return self.name
 
     def prepare(self, workload: Workload) -> Callable[..., Any]:
-        """The model under torch.compile with this backend."""
+        """The model under torch.compile with this backend; dynamo's settings hold for the rest of this process."""
         import torch
 
         known = torch._dynamo.list_backends(exclude_tags=None)
         if self.name not in known:
             raise UsageError(f"backend.name: {unknown('dynamo backend', self.name, known)}")
-        return torch.compile(
-            workload.model, backend=self.name, fullgraph=self.fullgraph, dynamic=self.dynamic
+        if self.name in PACKAGES:
+            require(*PACKAGES[self.name])
+        if self.name in TORCHSCRIPT:
+            torch._dynamo.config.use_lazy_graph_module = False
+        self.apply_dynamo(workload)
+        compiler: Callable[[Any], Any] = partial(
+            torch.compile, backend=self.name, fullgraph=self.fullgraph, dynamic=self.dynamic
         )
+        return self.compiled(workload.model, compiler)

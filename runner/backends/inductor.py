@@ -2,71 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from runner.errors import UsageError
-from runner.registry import unknown
+from runner.backends import _inductor
+from runner.backends._dynamo import DynamoSettings
+from runner.backends._inductor import InductorSettings
 
 if TYPE_CHECKING:
     from runner.workload import Workload
 
 
 @dataclass
-class Inductor:
+class Inductor(InductorSettings, DynamoSettings):
     """`options` go to torch.compile, `config` to torch._inductor.config; both are checked against torch's own keys.
 
     CUDA graphs are off unless `cudagraphs` or `mode` ask for them.
     """
 
-    mode: str | None = None  # default, reduce-overhead, max-autotune, max-autotune-no-cudagraphs
     fullgraph: bool = False
     dynamic: bool | None = None  # what torch.compile is told; None lets it find out
     cudagraphs: bool | None = None  # None = as mode says
     options: dict[str, Any] = field(default_factory=dict)
-    config: dict[str, Any] = field(default_factory=dict)
 
     def prepare(self, workload: Workload) -> Callable[..., Any]:
-        """The model under torch.compile; inductor's configuration is set for the rest of this process."""
-        import torch
-        from torch._inductor import config
+        """The model under torch.compile; inductor's and dynamo's settings hold for the rest of this process."""
+        self.apply_inductor(workload)
+        self.apply_dynamo(workload)
+        return self.compiled(workload.model, self.compiler())
 
-        for key, value in _flat(self.config):
-            setattr(config, _known("backend.config", key, config), value)
-        options = {_known("backend.options", key, config): value for key, value in self._options()}
-        return torch.compile(
-            workload.model,
+    def compiler(self) -> Callable[[Any], Any]:
+        """torch.compile as it is configured here. It takes a mode or options, not both: the mode becomes options."""
+        import torch
+
+        options = _inductor.mode_options(self.mode)
+        if self.cudagraphs is not None:
+            options["triton.cudagraphs"] = self.cudagraphs
+        options |= _inductor.settings("backend.options", self.options)
+        return partial(
+            torch.compile,
             backend="inductor",
             fullgraph=self.fullgraph,
             dynamic=self.dynamic,
             options=options or None,
         )
-
-    def _options(self) -> list[tuple[str, Any]]:
-        """The mode's options and ours: torch.compile takes a mode or options, not both."""
-        from torch._inductor import list_mode_options
-
-        modes = list_mode_options()
-        if self.mode is not None and self.mode not in {"default", *modes}:
-            raise UsageError(f"backend.mode: {unknown('inductor mode', self.mode, ['default', *modes])}")
-        options = dict(modes.get(self.mode or "default", {}))
-        if self.cudagraphs is not None:
-            options["triton.cudagraphs"] = self.cudagraphs
-        return [*options.items(), *_flat(self.options)]
-
-
-def _flat(node: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    """`{"triton": {"cudagraphs": True}}`, which is how a dotted override arrives, as dotted keys."""
-    pairs: list[tuple[str, Any]] = []
-    for key, value in node.items():
-        path = f"{prefix}{key}"
-        pairs += _flat(value, f"{path}.") if isinstance(value, Mapping) else [(path, value)]
-    return pairs
-
-
-def _known(where: str, key: str, config: Any) -> str:
-    known = [name for name in config.get_config_copy() if name.islower() and not name.startswith("_")]
-    if key.replace("-", "_") not in known:
-        raise UsageError(f"{where}: {unknown('inductor setting', key, known)}")
-    return key.replace("-", "_")

@@ -1,0 +1,41 @@
+"""TensorRT through torch_tensorrt's dynamo backend."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from runner.backends._ahead import inference_only
+from runner.backends._packages import require
+from runner.errors import Unsupported, UsageError
+from runner.registry import unknown
+
+if TYPE_CHECKING:
+    from runner.workload import Workload
+
+
+@dataclass
+class Tensorrt:
+    """`options` are the fields of torch_tensorrt.dynamo.CompilationSettings."""
+
+    dynamic: bool | None = None  # what torch.compile is told; None lets it find out
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def prepare(self, workload: Workload) -> Callable[..., Any]:
+        """The model under torch.compile; operators that TensorRT lacks stay with torch."""
+        import torch
+
+        inference_only(workload, "tensorrt")
+        tensorrt = require("torch_tensorrt", "torch-tensorrt")
+        if torch.device(workload.device).type == "cpu":
+            raise Unsupported("backend tensorrt runs on NVIDIA GPUs: use another device")
+        _refuse_unknown(self.options, tensorrt.dynamo.CompilationSettings)
+        return torch.compile(workload.model, backend="tensorrt", dynamic=self.dynamic, options=dict(self.options))
+
+
+def _refuse_unknown(options: Mapping[str, Any], settings: Any) -> None:
+    known = settings.__dataclass_fields__
+    for key in options:
+        if key not in known:
+            raise UsageError(f"backend.options: {unknown('setting of TensorRT', key, known)}")
