@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from runner.cells import Cell
+from runner.errors import UsageError
 from runner.results.columns import Column, Row
 
 STATISTICS = (
@@ -16,6 +18,12 @@ STATISTICS = (
     Column("autograd_captures", int, "", "backward graphs that compiled autograd captured"),
     Column("autograd_compiles", int, "", "backward graphs that compiled autograd compiled"),
     Column("cudagraph_skips", int, "", "graphs that inductor did not run as CUDA graphs although asked to"),
+)
+CAPTURE = (
+    Column("graphs", int, "", "graphs that dynamo compiled", headline=True),
+    Column("breaks", int, "", "times that a graph broke while compiling, at data-dependent branches too"),
+    Column("fallbacks", int, "", "frames that dynamo saw and left to eager"),
+    Column("compiled_frames", int, "", "frames that dynamo compiled; one that was compiled again counts again"),
 )
 GRAPH_BREAKS = (
     Column("count", int, "", "how often this break was hit"),
@@ -54,17 +62,28 @@ class Mark:
 
     statistics: Row
     num_breaks: int
+    num_compiled: int
     phases: dict[str, int]
 
     @classmethod
     def now(cls) -> Mark:
         """The present moment."""
         phases = {name: len(seconds) for name, seconds in _phases().items()}
-        return cls(statistics(), len(_reasons()), phases)
+        return cls(statistics(), len(_reasons()), _frames_compiled(), phases)
 
     def statistics_since(self) -> Row:
         """The eight statistics of what was compiled since."""
         return {name: value - self.statistics[name] for name, value in statistics().items()}
+
+    def capture_since(self) -> Row:
+        """What became of the frames that dynamo saw since (CAPTURE); breaks at data-dependent branches included."""
+        found = self.statistics_since()
+        return {
+            "graphs": found["unique_graphs"],
+            "breaks": len(_reasons()) - self.num_breaks,
+            "fallbacks": found["fallbacks_to_eager"],
+            "compiled_frames": _frames_compiled() - self.num_compiled,
+        }
 
     def graph_breaks_since(self) -> list[Row]:
         """Each graph break since, once, with how often it was hit (GRAPH_BREAKS)."""
@@ -83,6 +102,19 @@ class Mark:
         new = {name: seconds[self.phases.get(name, 0) :] for name, seconds in _phases().items()}
         rows = [{"phase": name, "seconds": sum(s), "count": len(s)} for name, s in new.items() if s]
         return sorted(rows, key=lambda row: -float(row["seconds"]))
+
+
+def backed(cell: Cell, what: str) -> tuple[Cell, ...]:
+    """The cell, which must have a backend; `what` says what the experiment would do with it."""
+    if "backend" not in cell.config:
+        raise UsageError(f"{what}: give backend=NAME")
+    return (cell,)
+
+
+def _frames_compiled() -> int:
+    from torch._dynamo.utils import counters
+
+    return int(counters["frames"]["ok"])
 
 
 def explanation(stats: Row) -> str:
