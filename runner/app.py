@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
 import sys
 import traceback
 from collections.abc import Mapping
@@ -13,12 +15,15 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from runner import guard, planning
+from runner import guard, planning, prewarm
 from runner.cells import CHOICES, Cell
+from runner.compiler_caches import fresh_caches
 from runner.environment import Environment, describe
 from runner.errors import UsageError
 from runner.execute import Execution
+from runner.parallel import RANKS
 from runner.planning import Plan
+from runner.prewarm import Prewarmed
 from runner.report.plan import earlier_seconds, print_plan
 from runner.report.progress import Progress
 from runner.report.terminal import print_summary, shown_columns
@@ -30,12 +35,16 @@ from runner.results.run import RunRecord, claimed
 from runner.results.status import exit_code
 from runner.results.writer import WriteError
 from runner.resume import open_run
+from runner.worker.servers import Servers
 from runner.worker.signals import Interrupted
-from runner.worker.supervise import Supervisor
+from runner.worker.supervise import Supervisor, make_servers
 
 
 def task(cfg: DictConfig) -> None:
-    """One run, or one job of a sweep. Only an interruption leaves it, by SystemExit: all else would end the sweep."""
+    """One run, or one job of a sweep. Only an interruption leaves it, by SystemExit: all else would end the sweep.
+
+    In a launcher's process not even that: the process that waits for the jobs couldn't tell it from a crash.
+    """
     directory = Path(HydraConfig.get().runtime.output_dir)
     sweep = _sweep()
     guard.admit(directory)
@@ -44,7 +53,8 @@ def task(cfg: DictConfig) -> None:
     except (UsageError, WriteError) as error:
         guard.refuse(error, directory if sweep else None)
     except Interrupted as stop:
-        raise SystemExit(stop.exit_code) from None
+        if guard.launched is not None:
+            raise SystemExit(stop.exit_code) from None
     except Exception as error:  # noqa: BLE001 - a defect of ours; in a sweep the other jobs go on
         traceback.print_exc()
         guard.refuse(error, directory if sweep else None)
@@ -68,22 +78,39 @@ def _run(cfg: DictConfig, directory: Path, sweep: Path | None) -> None:
 
 
 def _execute(cfg: DictConfig, plan: Plan, directory: Path, sweep: Path | None) -> None:
+    prewarm.refuse(cfg, plan.experiment, HydraConfig.get().overrides.task)
     environment = describe(plan.cells[0].config)
     record = _record(plan, environment, HydraConfig.get(), sweep is not None)
-    todo = open_run(directory, record, cfg.resume and cfg.resume.name, cfg.other_env, cfg.strict)
+    # In a launcher's process a used folder is that of the same job, which a batch system has started again.
+    which = cfg.resume.name if cfg.resume else None if guard.launched else "missing"
+    todo = open_run(directory, record, which, cfg.other_env, cfg.strict)
     files = RunFiles(directory, record, sweep)
     files.forget(todo)
     common = {**environment.columns, "tag": cfg.tag, "isolation": cfg.isolation.name, "env_id": record.env_id}
     command = partial(_command, record.overrides, HydraConfig.get().runtime.config_sources, plan.asked)
     with (
-        Progress(len(todo), sys.stderr, shown_columns(record)) as progress,
-        Supervisor(cfg.isolation.name) as supervisor,
+        Progress(len(todo), sys.stderr, shown_columns(record), live=guard.launched is not None) as progress,
+        Supervisor(cfg.isolation.name, _servers(cfg.isolation.name) if sweep else None) as supervisor,
+        fresh_caches() as caches,
     ):
-        execution = Execution(plan.experiment, files, plan.limits, supervisor, progress, common, command)
-        execution.run([cell for cell in plan.cells if cell.cell_id in set(todo)])
+        chosen = [cell for cell in plan.cells if cell.cell_id in set(todo)]
+        prewarmed = Prewarmed(caches)
+        execution = Execution(plan.experiment, files, plan.limits, supervisor, progress, common, command, prewarmed)
+        if cfg.prewarm:
+            execution.prewarm(chosen, cfg.prewarm)
+        execution.run(chosen)
+
+
+@functools.cache
+def _servers(isolation: str) -> Servers:
+    """Kept from job to job of a sweep: to import torch takes longer than many a cell."""
+    servers = make_servers(isolation)
+    atexit.register(servers.close)
+    return servers
 
 
 def _record(plan: Plan, environment: Environment, hydra: Any, in_sweep: bool) -> RunRecord:
+    spread = any(cell.config.get("parallel") for cell in plan.cells)
     return RunRecord(
         experiment=hydra.runtime.choices["experiment"],
         cells={cell.cell_id: cell.config for cell in plan.cells},
@@ -91,7 +118,7 @@ def _record(plan: Plan, environment: Environment, hydra: Any, in_sweep: bool) ->
         command=tuple(guard.argv),
         overrides=tuple(hydra.overrides.task),
         planned={cell.cell_id: cell.planned for cell in plan.cells if cell.planned},
-        tables=plan.experiment.tables,
+        tables={**plan.experiment.tables, **({"ranks": RANKS} if spread else {})},
         summary=plan.experiment.summary,
         environment=environment.facts,
         env_id=environment.env_id,
@@ -102,7 +129,8 @@ def _record(plan: Plan, environment: Environment, hydra: Any, in_sweep: bool) ->
 def _command(overrides: tuple[str, ...], sources: Any, asked: Mapping[str, Any], cell: Cell) -> str:
     """The command line of one cell: the job's overrides for groups it has, the model, and what `expand` decided."""
     decided = {k: v for k, v in cell.config["experiment"].items() if asked.get(k) != v}
-    changes = {"model": cell.name, **{f"experiment.{k}": str(v) for k, v in decided.items()}}
+    model = str(cell.config["model"].get("asked", cell.name))  # an operator's cell is of the models that were asked for
+    changes = {"model": model, **{f"experiment.{k}": str(v) for k, v in decided.items()}}
     own = [s.path for s in sources if s.provider == "command-line"]
     used = [o for o in overrides if key(o).partition(".")[0] not in set(CHOICES) - set(cell.config["choices"])]
     return reproduce(used, changes, [word for path in own for word in ("--config-dir", path)])
@@ -116,5 +144,9 @@ def finish(interrupted: int | None = None) -> int:
         return interrupted or guard.code_without_runs(guard.launched)
     results = read_run(guard.launched)
     print_summary(results, sys.stdout)
-    code = exit_code(results.rows, len(results.missing), guard.strict)
+    lost = guard.lost_jobs(guard.launched)
+    if lost:
+        again = f"python -m runner resume {guard.launched}"
+        print(f"{lost} job{'s' if lost > 1 else ''} of the sweep left nothing: {again}", file=sys.stderr)
+    code = exit_code(results.rows, len(results.missing) + lost, guard.strict)
     return interrupted or max(code, guard.code_of_refusals(guard.launched))

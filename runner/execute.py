@@ -11,6 +11,7 @@ from pathlib import Path
 from runner.cells import Cell
 from runner.errors import UsageError
 from runner.experiment import Attempt, Experiment, Outcome
+from runner.prewarm import Prewarmed
 from runner.report.progress import Progress
 from runner.results.columns import Phase, Row, Status
 from runner.results.files import RunFiles
@@ -41,6 +42,7 @@ class Execution:
     progress: Progress
     common: Row
     command: Callable[[Cell], str]
+    prewarmed: Prewarmed = field(default_factory=Prewarmed)
     waiting: list[tuple[Cell, Attempts, Attempt]] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)  # cell_id -> wall time of its children so far
     phases: dict[str, dict[str, float]] = field(default_factory=dict)  # the same by phase
@@ -94,8 +96,15 @@ class Execution:
         self._finish(cell, values)
         return True
 
-    def _child(self, cell: Cell, attempt: Attempt) -> Outcome:
-        job = Job(
+    def prewarm(self, cells: Sequence[Cell], at_once: int) -> None:
+        """Compile what `cells` will measure, `at_once` at a time."""
+        todo = [cell for cell in cells if cell.planned is None]
+        say = self.progress.say
+        job = lambda cell, options: self._job(cell, Attempt(cell, options))  # noqa: E731 - too small for a name
+        self.prewarmed.compile(todo, job, self.supervisor, at_once, say)
+
+    def _job(self, cell: Cell, attempt: Attempt) -> Job:
+        return Job(
             cell_id=cell.cell_id,
             config=attempt.cell.config,
             log=self._log(cell),
@@ -104,6 +113,10 @@ class Execution:
             options=attempt.options,
             env=attempt.env,
         )
+
+    def _child(self, cell: Cell, attempt: Attempt) -> Outcome:
+        options = self.prewarmed.options(cell, attempt.options)
+        job = self._job(cell, replace(attempt, options=options))
         listener = CellListener(cell, self.files, self.progress)
         try:
             outcome = self.supervisor.run(job, listener, self.experiment.share_child)
@@ -111,7 +124,8 @@ class Execution:
             self._took(cell, stop.outcome)
             raise
         self._took(cell, outcome)
-        return outcome
+        names = {column.name for column in self.files.rows.columns}
+        return self.prewarmed.outcome(cell, options, outcome, names)
 
     def _left(self, cell: Cell) -> Limits:
         """The limits of a cell's next child: cell_s bounds all of them together."""

@@ -15,10 +15,11 @@ from typing import Any, NoReturn
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
+from runner import launchers
 from runner.errors import UsageError
 from runner.results.files import rebuild_sweep
 from runner.results.reader import run_folders
-from runner.results.run import SWEEP_FILE, RunRecord, claimed, record_sweep
+from runner.results.run import SWEEP_FILE, RunRecord, SweepRecord, claimed, record_sweep
 from runner.results.writer import WriteError
 
 #: Directory that this process launched (a run's, or a sweep's), and what its configuration said.
@@ -29,6 +30,8 @@ strict = False
 refused = 0
 #: Arguments as the user typed them; `runner.launch` sets it.
 argv: list[str] = []
+#: Whether a launcher runs the jobs of the sweep in other processes.
+elsewhere = False
 #: Why a job was refused, in its folder, behind its exit code: the job may run on another machine.
 REFUSAL_FILE = "refused.txt"
 #: What this process holds until it ends: the sweep's folder.
@@ -42,6 +45,10 @@ class Guard(Callback):
         """Before a single run."""
         _enter(Path(config.hydra.run.dir), config, RunRecord.FILE)
 
+    def on_job_end(self, config: DictConfig, job_return: Any, **kwargs: Any) -> None:  # noqa: ARG002
+        """After a job: Hydra keeps what it returned to the end of the sweep, its whole configuration included."""
+        job_return.cfg = job_return.hydra_cfg = job_return.overrides = None
+
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:  # noqa: ARG002
         """Before a sweep; its command is recorded for `resume`, and a resumed one's files are put in order."""
         directory = Path(config.hydra.sweep.dir)
@@ -49,13 +56,20 @@ class Guard(Callback):
         if config.plan:
             return
         try:
+            _look_at_launcher(config)
             held.enter_context(claimed(directory))
             if not (directory / SWEEP_FILE).exists():
-                record_sweep(directory, argv, Path.cwd())
+                record_sweep(directory, argv, Path.cwd(), launchers.number_of_jobs(config))
             elif any(run_folders(directory)):
                 rebuild_sweep(directory)
         except (UsageError, WriteError) as error:
             leave(str(error), code_of(error))
+
+
+def _look_at_launcher(config: DictConfig) -> None:
+    global elsewhere  # noqa: PLW0603
+    launchers.require(config)
+    elsewhere = bool(launchers.module_of(config))
 
 
 def _enter(directory: Path, config: DictConfig, marker: str) -> None:
@@ -102,6 +116,15 @@ def code_of_refusals(directory: Path) -> int:
     """Worst exit code of the jobs below `directory` that were refused, here or on another machine; 0 without any."""
     said = [path.read_text(encoding="utf-8") for path in directory.glob(f"**/{REFUSAL_FILE}")]
     return max([refused, *(int(text[:1] or 1) for text in said)])  # a full disk leaves an empty file
+
+
+def lost_jobs(directory: Path) -> int:
+    """Jobs of a sweep that never came to record what they would do, nor why not."""
+    if not (directory / SWEEP_FILE).is_file():
+        return 0
+    jobs = SweepRecord.load(directory).jobs or 0
+    refusals = sum(1 for _ in directory.glob(f"**/{REFUSAL_FILE}"))
+    return max(0, jobs - sum(1 for _ in run_folders(directory)) - refusals)
 
 
 def code_without_runs(directory: Path) -> int:

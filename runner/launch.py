@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
+import difflib
 import hashlib
 import os
 import re
 import secrets
 import signal
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 from types import FrameType
+from typing import Any
 
 import hydra
 import yaml
@@ -17,7 +21,7 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from runner import arguments, catalog, guard, registry
+from runner import arguments, catalog, guard, launchers, registry
 from runner.config import conf_dir
 from runner.errors import UsageError
 from runner.worker.signals import Interrupted
@@ -31,14 +35,15 @@ NOISE = re.compile(
 
 def hydra_run(argv: Sequence[str]) -> int:
     """Compose and run what the arguments ask for; returns the exit code."""
-    register_resolvers()
+    register_resolvers(secrets.token_hex(2))
     catalog.register()
     ordered = arguments.flags_first(argv)
     guard.argv = list(argv)
     sys.argv = ["runner", *ordered]
     debug = "HYDRA_FULL_ERROR" in os.environ
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises what it would print, and we say it in one sentence
-    entry = hydra.main(config_path=str(conf_dir()), config_name="main", version_base="1.3")(task)
+    job = launchers.Task(task, arrive)
+    entry = hydra.main(config_path=str(conf_dir()), config_name="main", version_base="1.3")(job)
     signal.signal(signal.SIGTERM, _terminate)
     try:
         arguments.narrow_catalogue(ordered)
@@ -56,6 +61,11 @@ def hydra_run(argv: Sequence[str]) -> int:
         return finish(stop.exit_code)
     except KeyboardInterrupt:
         return finish(130)
+    except Exception as error:
+        if debug or not guard.elsewhere:
+            raise
+        print(f"the launcher gave up: {type(error).__name__}: {first_line(error)}", file=sys.stderr)
+        return finish() or 1
     return finish()
 
 
@@ -71,6 +81,20 @@ def task(cfg: DictConfig) -> None:
     app.task(cfg)
 
 
+def arrive(taken: Mapping[str, Any]) -> launchers.Task:
+    """Prepare a process in which a launcher runs jobs; `taken` is what Task brought along."""
+    register_resolvers("")  # run_id is resolved by then
+    vars(catalog.current).update(taken["catalogue"])
+    launchers.restore_threads(taken)
+    guard.argv = taken["argv"]
+    return launchers.Task(task, arrive)
+
+
+def first_line(error: BaseException) -> str:
+    """What an exception says first."""
+    return next(iter(str(error).strip().splitlines()), "")
+
+
 def finish(interrupted: int | None = None) -> int:
     """Summary and exit code of what was launched."""
     if guard.launched is None:
@@ -80,9 +104,11 @@ def finish(interrupted: int | None = None) -> int:
     return app.finish(interrupted)
 
 
-def register_resolvers() -> None:
+def register_resolvers(run_id: str) -> None:
     """`${run_id:}` keeps two runs of one second apart, `${slug:...}` names a folder, `${groups:}` is for --help."""
-    run_id = secrets.token_hex(2)
+    launchers.register_resolvers()
+    # Hydra 1.3 also checks conf/hydra/launcher against the plug-ins' own schemas, 1.4 no longer: either is fine.
+    warnings.filterwarnings("ignore", message=r"\s*'hydra/launcher/\w+' is validated against ConfigStore schema")
     OmegaConf.register_new_resolver("run_id", lambda: run_id, use_cache=True, replace=True)
     OmegaConf.register_new_resolver("slug", slug, replace=True)
     OmegaConf.register_new_resolver("groups", groups, replace=True)
@@ -119,7 +145,16 @@ def sentence(error: BaseException) -> str:
     if isinstance(cause, OmegaConfBaseException):
         first = str(cause).splitlines()[0]
         lines += [first] if first not in lines else []
+        if near := similar_keys(cause):
+            lines[-1] += f". Did you mean: {', '.join(near)}?"
     return " ".join(lines) or type(error).__name__
+
+
+def similar_keys(error: OmegaConfBaseException) -> list[str]:
+    """What a misspelt key of a typed node may have meant."""
+    kind = error.object_type
+    names = [field.name for field in dataclasses.fields(kind)] if dataclasses.is_dataclass(kind) else []
+    return difflib.get_close_matches(str(error.key).rpartition(".")[2], names)
 
 
 def ungrammatical(word: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 
@@ -58,6 +59,14 @@ class Device(Protocol):
 
     def l2_bytes(self) -> int | None:
         """Size of the last-level cache that `l2_flush` overwrites, in bytes."""
+        ...
+
+    def graphed(self, call: Callable[[], Any]) -> Callable[[], Any] | None:
+        """`call` recorded once, as a function that replays its kernels; None where the device has no such graphs.
+
+        Memory is not copied: a replay reads and writes what the recorded call did. Raises what torch raises when the
+        call can't be recorded.
+        """
         ...
 
     def facts(self) -> dict[str, Any]:

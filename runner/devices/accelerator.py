@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -82,6 +83,10 @@ class Accelerator:
     def properties(self) -> Any:
         """Describe the device in torch's words; None where torch has none."""
         return self._call("get_device_properties")
+
+    def graphed(self, call: Callable[[], Any]) -> Callable[[], Any] | None:  # noqa: ARG002 - CUDA has them
+        """None: torch has no common interface for graphs."""
+        return None
 
     def facts(self) -> dict[str, Any]:
         """device_name and, where torch knows them, device_uuid and driver."""

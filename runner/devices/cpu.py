@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -67,6 +68,9 @@ class Cpu:
         """Size of the last-level cache."""
         sizes = [_size(path.read_text()) for path in _CACHES.glob("index*/size")]
         return max(sizes, default=None)
+
+    def graphed(self, call: Callable[[], Any]) -> None:
+        """There are none."""
 
     def facts(self) -> dict[str, Any]:
         """device_name."""

@@ -1,7 +1,8 @@
 """One child at a time measures on a device: locks that the kernel releases when their holder dies.
 
-An accelerator is leased exclusively, with a share of its CPUs; a CPU measurement takes its CPUs exclusively. So
-measurements on disjoint CPUs, or on different accelerators, run side by side, and nothing disturbs a CPU measurement.
+An accelerator is leased exclusively, with a share of its CPUs; a CPU measurement takes its CPUs exclusively, and so
+does whoever names them with device.cpus. So measurements on disjoint CPUs, or on different accelerators, run side by
+side, and nothing disturbs a CPU measurement. A lease is all or nothing, also of several devices.
 """
 
 from __future__ import annotations
@@ -12,11 +13,13 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from runner.devices import detect
+from runner.devices import detect, nvml
 from runner.errors import UsageError
+from runner.measure.tuning import format_cpu_list
 
 #: Seconds between two attempts to get a device that another process holds.
 POLL_S = 0.2
@@ -42,59 +45,82 @@ class Choice:
 
 @dataclass(frozen=True)
 class Lease:
-    """A device that is ours until the context ends: the device node for the child, and what its environment needs."""
+    """Devices that are ours until the context ends: the device node for the child, and what its environment needs.
+
+    `flags` are words for the row: another program computes on the device.
+    """
 
     device: Mapping[str, Any]
     env: Mapping[str, str]
+    flags: tuple[str, ...] = ()
 
 
 @contextmanager
-def lease(
+def lease(  # noqa: PLR0913 - the last two are for few
     node: Mapping[str, Any],
-    cpus: Sequence[int],
+    cpus: Sequence[int] | Sequence[Sequence[int]],
     on_wait: Callable[[str], None],
     check: Callable[[], None],
     own_process: bool = True,
+    *,
+    count: int = 1,
 ) -> Iterator[Lease]:
-    """Hold the device of a cell.
+    """Hold the device of a cell, or `count` devices.
 
-    `node` is the cell's device node with `type` resolved, `cpus` the CPUs it computes on. While another process holds
-    the device, `on_wait` is told so whenever the holder changes, and `check` is called again and again: it may raise.
-    `own_process` False is for isolation=none, where the environment can't choose the device any more.
+    `node` is the cell's device node with `type` resolved, `cpus` the CPUs it computes on, or several sets of which
+    any one will do. While another process holds the device, `on_wait` is told so whenever the holder changes, and
+    `check` is called again and again: it may raise. `own_process` False is for isolation=none, where the environment
+    can't choose the device any more.
     """
-    choices = _choices(node, cpus, own_process)
+    several = bool(cpus) and not isinstance(cpus[0], int)
+    sets = cast("Sequence[Sequence[int]]", cpus if several else [cpus])
+    choices = [
+        choice
+        for chosen in sets
+        for choice in _choices(
+            {**node, "cpus": format_cpu_list(chosen)} if len(sets) > 1 else node, chosen, own_process, count
+        )
+    ]
     held, choice = _wait(choices, on_wait, check)
     try:
-        yield Lease(choice.device, choice.env)
+        yield Lease(choice.device, choice.env, _flags(choice))
     finally:
         _release(held)
 
 
-def _choices(node: Mapping[str, Any], cpus: Sequence[int], own_process: bool) -> list[Choice]:
+def _flags(choice: Choice) -> tuple[str, ...]:
+    """Nothing of ours computes on a device that was leased just now: who does is somebody else."""
+    busy = any(nvml.processes(lock.key) for lock in choice.locks)
+    return ("gpu_in_use",) if busy else ()
+
+
+def _choices(node: Mapping[str, Any], cpus: Sequence[int], own_process: bool, count: int) -> list[Choice]:
     if node["type"] == "cpu":
         return [Choice(tuple(_cpu_locks(cpus, shared=False)), node)]
     tokens = detect.visible(node["type"])
     index = node.get("index")
-    if index is not None and index >= len(tokens):
+    last = (index or 0) + count - 1
+    if last >= len(tokens) and (index is not None or count > 1):
         # The child says what torch sees; until then the device is held under the name it was given.
-        tokens = [str(i) for i in range(index + 1)]
-    wanted = range(max(1, len(tokens))) if index is None else [index]
-    shared = tuple(_cpu_locks(cpus, shared=True))
-    return [_accelerator(node, tokens, i, shared, own_process) for i in wanted]
+        tokens = [str(i) for i in range(last + 1)]
+    free = range(max(1, len(tokens)))
+    wanted = list(combinations(free, count)) if index is None else [tuple(range(index, last + 1))]
+    share = tuple(_cpu_locks(cpus, shared=node.get("cpus") is None))
+    return [_accelerators(node, tokens, indices, share, own_process) for indices in wanted]
 
 
-def _accelerator(
-    node: Mapping[str, Any], tokens: list[str], index: int, shared: tuple[Lock, ...], own_process: bool
+def _accelerators(
+    node: Mapping[str, Any], tokens: list[str], indices: tuple[int, ...], share: tuple[Lock, ...], own_process: bool
 ) -> Choice:
     kind = node["type"]
-    token = tokens[index] if index < len(tokens) else str(index)
-    lock = Lock(detect.identity(kind, token), f"{kind}:{index}")
+    chosen = [tokens[index] if index < len(tokens) else str(index) for index in indices]
+    locks = (Lock(detect.identity(kind, token), f"{kind}:{i}") for i, token in zip(indices, chosen, strict=True))
     variable = detect.VISIBLE_VARIABLE.get(kind)
     if variable is None:
-        return Choice((*shared, lock), node)  # we know too little of its devices to choose one
-    if not own_process or index >= len(detect.visible(kind)):
-        return Choice((*shared, lock), {**node, "index": index})
-    return Choice((*shared, lock), {**node, "index": 0}, {variable: token})
+        return Choice((*share, *locks), node)  # we know too little of its devices to choose one
+    if not own_process or indices[-1] >= len(detect.visible(kind)):
+        return Choice((*share, *locks), {**node, "index": indices[0]})
+    return Choice((*share, *locks), {**node, "index": 0}, {variable: ",".join(chosen)})
 
 
 def _cpu_locks(cpus: Iterable[int], shared: bool) -> Iterator[Lock]:

@@ -35,6 +35,16 @@ def driver_version() -> str | None:
         return None if lib is None else str(lib.nvmlSystemGetDriverVersion())
 
 
+def processes(uuid: str) -> list[int]:
+    """Numbers of the processes that compute on the GPU with this UUID; none where there is no such GPU."""
+    if not any(gpu.uuid == uuid for gpu in gpus()):
+        return []
+    with _library() as lib:
+        assert lib is not None
+        handle = lib.nvmlDeviceGetHandleByUUID(uuid)
+        return [int(process.pid) for process in lib.nvmlDeviceGetComputeRunningProcesses(handle)]
+
+
 def _gpu(lib: ModuleType, index: int) -> Gpu:
     handle = lib.nvmlDeviceGetHandleByIndex(index)
     memory = int(lib.nvmlDeviceGetMemoryInfo(handle).total)

@@ -66,4 +66,8 @@ PROCESS_COLUMNS: tuple[ColumnFacts, ...] = (
     ("process", int, "", "number of this process among n_processes, from 0; empty where they are combined", False),
     ("n_processes", int, "", "fresh processes that the row was estimated from", False),
     ("between_sd", float, "", "standard deviation of log(speedup) between processes", False),
+    ("cache", str, "", "what the compiler found on disk: cold (nothing), or prewarmed by prewarm=", False),
+    ("kernels", str, "", "hash of the code that was generated; equal for a cold and a prewarmed row", False),
+    ("nproc", int, "", "ranks of a cell that spans devices; its times are those of the slowest one", False),
+    ("rank_spread_pct", float, "%", "by how much the slowest rank's own time per call exceeds the fastest's", False),
 )

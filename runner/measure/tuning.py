@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 INHERIT = "inherit"
+NUMA = "numa"
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,16 @@ def parse_cpu_list(text: str) -> tuple[int, ...]:
             raise ValueError(f"measure.affinity is {text.strip()!r}: it must be inherit, or a list of CPUs as in 0-3,8")
         cpus.update(range(int(first), int(last or first) + 1))
     return tuple(sorted(cpus))
+
+
+def cpu_sets(text: str, root: Path = Path("/")) -> list[tuple[int, ...]]:
+    """The CPU lists that `0-7|8-15`, or `numa` (those of the NUMA nodes that this process may use), stands for."""
+    if text != NUMA:
+        return [parse_cpu_list(part) for part in text.split("|")]
+    files = sorted((root / "sys/devices/system/node").glob("node[0-9]*/cpulist"))
+    mask = set(available_cpus())
+    found = [tuple(sorted(mask & set(parse_cpu_list(f.read_text())))) for f in files if f.read_text().strip()]
+    return [cpus for cpus in found if cpus] or [available_cpus()]
 
 
 def format_cpu_list(cpus: Iterable[int]) -> str:

@@ -17,7 +17,7 @@ from runner.report.terminal import kind_of
 from runner.results.columns import Row
 from runner.results.files import PENDING
 from runner.results.reader import Run, read_one, read_rows, run_folders
-from runner.results.run import SWEEP_FILE, RunRecord
+from runner.results.run import SWEEP_FILE, RunRecord, SweepRecord
 from runner.results.status import is_failure
 
 #: A run on another machine that hasn't written for this long is taken for dead: longer than a cell may take.
@@ -57,6 +57,7 @@ class Progress:
     jobs: tuple[Job, ...]
     errors: tuple[str, ...]
     open: bool
+    asked: int | None = None  # jobs that the sweep has, begun or not, where that is known
 
     @property
     def total(self) -> int:
@@ -91,7 +92,8 @@ def look(directory: Path) -> Progress:
     jobs = tuple(map(job_of, runs))
     # A job may still be queued while nobody measures: then the process that launched the sweep holds its folder.
     launching = is_held(directory / ".claim") or any(job.alive for job in jobs)
-    return Progress(jobs, tuple(errors_of(runs)), launching)
+    asked = SweepRecord.load(directory).jobs if (directory / SWEEP_FILE).is_file() else None
+    return Progress(jobs, tuple(errors_of(runs)), launching, asked)
 
 
 def job_of(run: Run) -> Job:

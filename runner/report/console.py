@@ -22,11 +22,14 @@ UNLIMITED = 100_000
 PLAIN_EXPONENTS = (-4, 6)
 
 
-def make_console(stream: TextIO) -> Console:
-    """A console on `stream` that takes no text for markup and that no character can bring down."""
+def make_console(stream: TextIO, terminal: bool | None = None) -> Console:
+    """A console on `stream` that takes no text for markup and that no character can bring down.
+
+    `terminal` says whether it is one; None looks.
+    """
     if isinstance(stream, TextIOWrapper):
         stream.reconfigure(errors="backslashreplace")
-    console = Console(file=stream, markup=False, highlight=False, emoji=False)
+    console = Console(file=stream, markup=False, highlight=False, emoji=False, force_terminal=terminal)
     if not console.is_terminal:
         console.width = PIPE_WIDTH
     return console

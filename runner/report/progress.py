@@ -26,7 +26,8 @@ LONG = 100
 class Progress:
     """Shows which of `total` cells is running, its phase, the time it has taken and the time that is left.
 
-    `shown` are the columns of a finished row to name. There is no thread that draws: whoever waits for a cell calls
+    `shown` are the columns of a finished row to name. With `live` off there are lines only, for one of several that
+    share a terminal. There is no thread that draws: whoever waits for a cell calls
     `tick` while waiting, as often as it likes.
     """
 
@@ -36,10 +37,12 @@ class Progress:
         stream: TextIO | None = None,
         shown: Sequence[Column] = (),
         clock: Callable[[], float] = time.monotonic,
+        *,
+        live: bool = True,
     ) -> None:
         self.total = total
         self.shown = tuple(shown)
-        self.console = make_console(stream or sys.stderr)
+        self.console = make_console(stream or sys.stderr, terminal=None if live else False)
         self._clock = clock
         self._began = clock()
         self._started: float | None = None
@@ -76,6 +79,10 @@ class Progress:
             print_line(self.console, f"{self._place(self._done + 1)} {self._name} {words}")
         self._doing = words
         self._draw()
+
+    def say(self, sentence: str) -> None:
+        """Something that is no cell's row."""
+        print_line(self.console, plain(sentence))
 
     def defer(self, row: Row) -> None:
         """The running cell is put off until the others are done; `row` is what is known so far."""

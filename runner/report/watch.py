@@ -90,7 +90,9 @@ def describe(progress: Progress, directory: Path) -> Iterator[str]:
     for job in progress.jobs:
         counts.update(job.counts)
     words = "".join(f", {counts[kind]} {kind}" for kind in KINDS if counts[kind])
-    jobs = f" in {len(progress.jobs)} jobs" if len(progress.jobs) != 1 else ""
+    begun = len(progress.jobs)
+    of_all = f" of {progress.asked}" if progress.asked and progress.asked > begun else ""
+    jobs = f" in {begun}{of_all} jobs" if of_all or begun != 1 else ""
     yield f"{short_path(directory)}: {progress.done}/{progress.total} cells done{jobs}{words}"
     yield from map(running_line, progress.running)
     if progress.left_s is not None:
@@ -115,6 +117,9 @@ def running_line(job: Job) -> str:
 def ending(progress: Progress, directory: Path) -> str:
     """How it ended."""
     lost = progress.total - progress.done
+    unborn = max(0, (progress.asked or 0) - len(progress.jobs))
+    if unborn and not lost:
+        return f"stopped with {unborn} job{'s' if unborn > 1 else ''} to do: python -m runner resume {plain(directory)}"
     if lost:
         return f"stopped with {lost} cell{'s' if lost > 1 else ''} to do: python -m runner resume {plain(directory)}"
     return "finished"

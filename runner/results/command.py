@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 
 from runner.results.text import printable
 
-#: Keys that choose cells or steer the run, and don't change what one cell measures. With select.no_skip it ran at all.
-DROPPED = re.compile(r"(select(?!\.no_skip$)|hydra)([./].*)?|resume|other_env|plan")
+#: Keys that choose cells or steer the run, and don't change what one cell measures. With select.no_skip it ran
+#: at all, and select.batch_size_file has its batch size.
+DROPPED = re.compile(r"(select(?!\.(no_skip|batch_size_file)$)|hydra)([./].*)?|resume|other_env|plan")
 #: What Hydra's grammar takes as text without quotes.
 BARE = re.compile(r"[A-Za-z_][\w./+-]*", re.ASCII)
 WORDS_WITH_A_MEANING = frozenset({"null", "true", "false", "nan", "inf"})

@@ -78,17 +78,18 @@ class RunRecord:
 
 @dataclass(frozen=True)
 class SweepRecord:
-    """The command of a sweep, for `resume`."""
+    """The command of a sweep, for `resume`; `jobs` is how many it has, None where that isn't known."""
 
     command: tuple[str, ...]
     cwd: str
     started: str
+    jobs: int | None = None
 
     @classmethod
     def load(cls, directory: Path) -> SweepRecord:
         """Read `directory/sweep.json`. Raises UsageError where there is none that this version understands."""
         data = read_once(directory, SWEEP_FILE)
-        return cls(tuple(data["command"]), data["cwd"], data["started"])
+        return cls(tuple(data["command"]), data["cwd"], data["started"], data.get("jobs"))
 
 
 @contextmanager
@@ -111,9 +112,9 @@ def claimed(directory: Path) -> Iterator[None]:
         os.close(file)
 
 
-def record_sweep(directory: Path, argv: Sequence[str], cwd: Path) -> None:
+def record_sweep(directory: Path, argv: Sequence[str], cwd: Path, jobs: int | None = None) -> None:
     """Write `directory/sweep.json`. Raises UsageError where there is one, WriteError where it can't be written."""
-    write_once(directory, SWEEP_FILE, asdict(SweepRecord(tuple(argv), os.fspath(cwd), now())))
+    write_once(directory, SWEEP_FILE, asdict(SweepRecord(tuple(argv), os.fspath(cwd), now(), jobs)))
 
 
 def write_once(directory: Path, name: str, data: Mapping[str, Any]) -> None:

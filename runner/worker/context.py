@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runner.cells import Cell
 from runner.errors import Unsupported
 from runner.measure.tuning import Tuning
+from runner.memory_need import refuse_too_big
 from runner.results.columns import Phase, Row
 from runner.worker.failure import causes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    import torch
 
     from runner.backends import Backend
     from runner.devices import Device
@@ -102,29 +106,50 @@ class JobContext:
     def load(self, name: str) -> Workload:
         """Load a model of the cell's suite, in the cell's mode, precision and memory format; in the phase load."""
         from runner import registry
-        from runner.workload import Precision
 
         config = self.cell.config
         with self.phase(Phase.LOAD):
-            workload: Workload = registry.build(config["suite"]).load(name, self._request())
-            workload = workload.cast(registry.build_as(Precision, config.get("precision") or {}))
-            if workload.policy.channels_last:
-                workload = channels_last(workload)
+            refuse_too_big(config, name, self.device)
+            workload = self._loaded(name, config.get("batch_size"))
+            if workload.policy.activation_checkpointing:
+                checkpoint_activations(workload)
             if config.get("optimizer"):
                 parameters = list(workload.parameters().values())
                 if not parameters:
                     raise Unsupported(f"{name} has no parameters to train: use mode=inference")
                 workload = replace(workload, optimizer=registry.build(config["optimizer"]).make(parameters))
-            return workload
+            return self._varying(replace(workload, reload=partial(self._loaded, name)))
 
-    def _request(self) -> Any:
+    def _loaded(self, name: str, batch_size: int | None) -> Workload:
+        """The model and its inputs, without an optimizer."""
+        from runner import registry
+        from runner.workload import Precision
+
+        config = self.cell.config
+        workload: Workload = registry.build(config["suite"]).load(name, self._request(batch_size))
+        workload = workload.cast(registry.build_as(Precision, config.get("precision") or {}))
+        if workload.policy.loss_divisor:
+            workload = replace(workload, loss=Divided(workload.loss, workload.policy.loss_divisor))
+        return channels_last(workload) if workload.policy.channels_last else workload
+
+    def _varying(self, workload: Workload) -> Workload:
+        """The workload with the marks of the group `dynamic`."""
+        from runner.dynamic import mark
+        from runner.workload import Dynamic
+
+        chosen = Dynamic((self.cell.config.get("dynamic") or {"name": "static"})["name"])
+        workload = replace(workload, dynamic=chosen)
+        mark(workload)
+        return workload
+
+    def _request(self, batch_size: int | None) -> Any:
         from runner import registry
         from runner.workload import LoadRequest, Mode, Policy
 
         config = self.cell.config
         return LoadRequest(
             mode=Mode((config.get("mode") or {"name": "inference"})["name"]),
-            batch_size=config.get("batch_size"),
+            batch_size=batch_size,
             device=self.device.torch_name,
             seed=self.seed,
             policy=registry.build_as(Policy, config.get("policy") or {}),
@@ -145,9 +170,39 @@ class JobContext:
         self._flags = list(dict.fromkeys([*self._flags, *flags]))
         self._send({"kind": "values", "values": {"flags": ";".join(self._flags)}})
 
+    def agree(self, value: float) -> float:
+        """`value`, or in a cell that spans devices the largest of its ranks' values: for decisions by the clock."""
+        return value
+
     def expect_call(self, seconds: float) -> None:
         """One call of one side took `seconds` when first timed: the default of `limits.measure_s` grows with it."""
         self._send({"kind": "call", "seconds": seconds})
+
+
+@dataclass(frozen=True)
+class Divided:
+    """A loss divided by a number."""
+
+    loss: Callable[[Any], torch.Tensor]
+    by: float
+
+    def __call__(self, output: Any) -> torch.Tensor:
+        """The loss of an output."""
+        return self.loss(output) / self.by
+
+
+def checkpoint_activations(workload: Workload) -> None:
+    """Let the model drop activations and compute them again in the backward pass, where its library has a way to."""
+    from runner.workload import Mode
+
+    if workload.mode is not Mode.training:
+        raise Unsupported("policy.activation_checkpointing saves memory of a backward pass: use mode=training")
+    for name, args in (("gradient_checkpointing_enable", ()), ("set_grad_checkpointing", (True,))):
+        method = getattr(workload.model, name, None)  # of transformers, of timm
+        if method is not None:
+            method(*args)
+            return
+    raise Unsupported(f"{workload.name} has no activation checkpointing: models of transformers and timm have it")
 
 
 def channels_last(workload: Workload) -> Workload:

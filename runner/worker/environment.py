@@ -6,22 +6,35 @@ from collections.abc import Mapping
 from typing import Any
 
 from runner.errors import UsageError
-from runner.measure.tuning import INHERIT, Tuning, available_cpus, parse_cpu_list, tune
+from runner.measure.tuning import INHERIT, Tuning, available_cpus, cpu_sets, format_cpu_list, tune
 from runner.worker.job import Job
 
 
 def tuning_of(config: Mapping[str, Any]) -> Tuning:
-    """Threads and CPUs of a cell, from measure.threads, device.cpus and measure.affinity; raises UsageError."""
-    try:
-        return tune(config["measure"].get("threads"), _cpu_list(config))
-    except ValueError as error:
-        raise UsageError(str(error)) from error
+    """Threads and CPUs of a cell, from measure.threads, device.cpus and measure.affinity; raises UsageError.
 
-
-def cpus_of(config: Mapping[str, Any]) -> tuple[int, ...]:
-    """CPUs that a cell needs for itself, hyperthreads of its cores included: what its lease covers."""
+    Of several sets of CPUs it is the first; a lease that took another one says so in the device node.
+    """
     given = _cpu_list(config)
-    return available_cpus() if given == INHERIT else parse_cpu_list(given)
+    try:
+        affinity = given if given == INHERIT else format_cpu_list(cpu_sets(given)[0])
+        return tune(config["measure"].get("threads"), affinity)
+    except ValueError as error:
+        raise UsageError(_worded(error, config)) from error
+
+
+def cpu_sets_of(config: Mapping[str, Any]) -> list[tuple[int, ...]]:
+    """CPUs that a cell needs for itself, hyperthreads of its cores included: what its lease covers, one of these."""
+    given = _cpu_list(config)
+    try:
+        return [available_cpus()] if given == INHERIT else cpu_sets(given)
+    except ValueError as error:
+        raise UsageError(_worded(error, config)) from error
+
+
+def _worded(error: ValueError, config: Mapping[str, Any]) -> str:
+    """The error with the name of the key that was given."""
+    return str(error).replace("measure.affinity", "device.cpus") if config["device"].get("cpus") else str(error)
 
 
 def _cpu_list(config: Mapping[str, Any]) -> str:

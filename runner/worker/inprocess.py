@@ -30,7 +30,7 @@ def run_here(job: Job, listener: Listener) -> Outcome:
     before = {name: os.environ.get(name) for name in job.env}
     os.environ.update(job.env)
     try:
-        tuning = dataclasses.replace(tuning_of(job.config), cpus=None)
+        tuning = dataclasses.replace(tuning_of({**job.config, "device": job.placed}), cpus=None)
         send(perform(job.message(tuning), send, through=(KeyboardInterrupt,)))
     except KeyboardInterrupt as error:
         name = signal.SIGINT.name

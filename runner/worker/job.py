@@ -27,6 +27,7 @@ class Job:
     options: Mapping[str, Any] = field(default_factory=dict)
     env: Mapping[str, str] = field(default_factory=dict)
     device: Mapping[str, Any] | None = None
+    flags: tuple[str, ...] = ()  # words for the row that are known before it starts
 
     @property
     def placed(self) -> Mapping[str, Any]:
@@ -45,6 +46,7 @@ class Job:
             "config": self.config,
             "device": self.placed,
             "options": self.options,
+            "flags": self.flags,
             "artifacts": str(self.artifacts),
             "threads": tuning.threads,
             "cpus": tuning.cpus,

@@ -15,14 +15,20 @@ from runner.worker.failure import describe
 from runner.worker.messages import Message
 
 Send = Callable[[Message], None]
+MakeContext = Callable[[Message, Send], JobContext]
 
 
-def perform(job: Message, send: Send, through: tuple[type[BaseException], ...] = ()) -> Message:
+def perform(
+    job: Message, send: Send, through: tuple[type[BaseException], ...] = (), make: MakeContext | None = None
+) -> Message:
     """Run `job` (see Job.message), `send` its values, and return the last message: done or failed.
 
-    The process is put back as it was found, as far as that is cheap. Exceptions of the types `through` pass.
+    The process is put back as it was found, as far as that is cheap. Exceptions of the types `through` pass. `make`
+    makes the context; a rank of a cell that spans devices has its own, without it such a cell is spread here.
     """
-    context = JobContext(job, send)
+    if make is None and job["config"].get("parallel"):
+        return _spread(job, send)
+    context = (make or JobContext)(job, send)
     try:
         with preserved():
             run(job, context, send)
@@ -32,6 +38,16 @@ def perform(job: Message, send: Send, through: tuple[type[BaseException], ...] =
         _log_traceback(error)
         return describe(error, context.phase_of(error))
     return {"kind": "done"}
+
+
+def _spread(job: Message, send: Send) -> Message:
+    from runner.parallel.agent import run_ranks
+
+    try:
+        return run_ranks(job, send)
+    except Exception as error:  # noqa: BLE001 - the agent's own failure makes a row too
+        _log_traceback(error)
+        return describe(error, None)
 
 
 def _log_traceback(error: BaseException) -> None:
@@ -47,6 +63,7 @@ def run(job: Message, context: JobContext, send: Send) -> None:
     config = job["config"]
     experiment = registry.build(config["experiment"])
     context.prepare()
+    context.note_flags(*job["flags"])
     seed_everything(context.seed)
     workload = None
     if experiment.needs_model:

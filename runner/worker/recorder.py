@@ -51,6 +51,7 @@ class Recorder:
         self._values: Row = {}
         self._failed: Message | None = None
         self._misused: str | None = None
+        self._where = ""
         self._started = self._entered = time.monotonic()
         self._phases: dict[str, float] = {}
         self.finished = False
@@ -69,6 +70,8 @@ class Recorder:
             self._listener.table(message["name"], message["rows"])
         elif kind == "samples":
             self._listener.samples(message["arrays"])
+        elif kind == "where":
+            self._where = message["text"]
         else:
             self.finished = True
             self._failed = message if kind == "failed" else None
@@ -125,6 +128,7 @@ class Recorder:
         """An outcome with the values so far."""
         self._count_phase()
         values = {key: value for key, value in self._values.items() if key not in _OWN}
+        error = "; ".join(filter(None, (error, self._where)))
         return Outcome(status, phase, error_type, error, values, time.monotonic() - self._started, self._phases)
 
 

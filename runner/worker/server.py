@@ -20,7 +20,7 @@ from typing import NoReturn
 from runner.worker import boot, child, kernel
 from runner.worker.messages import Decoder, Message, encode
 
-_IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # meant for the parent, which ends us
+_IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2)  # meant for the parent, which ends us
 
 
 def main(channel: int, preload: bool) -> NoReturn:

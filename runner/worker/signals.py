@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: noted when they come, acted upon where nothing gets lost."""
+"""Ctrl-C, SIGTERM and a batch system's warning: noted when they come, acted upon where nothing gets lost."""
 
 from __future__ import annotations
 
@@ -28,6 +28,8 @@ class Interrupted(KeyboardInterrupt):
 class Interrupts:
     """While the context lasts, the first SIGINT or SIGTERM is only noted; the second ends the program at once.
 
+    So is SIGUSR2 where somebody has a handler for it: submitit, whose batch system sends it before the time is up.
+
     `fileno()` becomes readable with the signal, so that a select loop wakes up. Signals can only be had in the main
     thread: elsewhere nothing is ever noted.
     """
@@ -39,7 +41,8 @@ class Interrupts:
     def __enter__(self) -> Self:
         self._read, self._write = os.pipe()
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
+            warned = signal.getsignal(signal.SIGUSR2) is not signal.SIG_DFL
+            for number in (signal.SIGINT, signal.SIGTERM, *([signal.SIGUSR2] if warned else [])):
                 self._before[number] = signal.signal(number, self._note)
         return self
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Self
 
-from runner.devices.lease import lease
+from runner.devices.lease import Lease, lease
+from runner.errors import UsageError
 from runner.experiment import Outcome
+from runner.parallel import nproc_of
 from runner.results.columns import Status
 from runner.worker import kernel
 from runner.worker.attempt import Attempt
-from runner.worker.environment import cpus_of, environment, tuning_of
+from runner.worker.environment import cpu_sets_of, environment, tuning_of
 from runner.worker.inprocess import run_here
 from runner.worker.job import Job
 from runner.worker.recorder import Listener
@@ -22,17 +25,24 @@ from runner.worker.signals import Interrupted, Interrupts
 __all__ = ["Interrupted", "Listener", "Supervisor"]
 
 
+def make_servers(isolation: str) -> Servers:
+    """The processes that start children; they end with this one at the latest."""
+    return Servers(preload=isolation == "fork")
+
+
 class Supervisor:
     """Runs jobs in children, one at a time. A context: at its end no process that it started is left.
 
-    `isolation` is fork, spawn or none. SIGINT and SIGTERM that come meanwhile end the running child; `run` then raises
-    Interrupted with the outcome, and so does every later `run` and `check`.
+    `isolation` is fork, spawn or none. With `servers` given, those stay for the next supervisor. SIGINT and SIGTERM
+    that come meanwhile end the running child; `run` then raises Interrupted with the outcome, and so does every later
+    `run` and `check`.
     """
 
-    def __init__(self, isolation: str) -> None:
+    def __init__(self, isolation: str, servers: Servers | None = None) -> None:
         kernel.refuse(isolation)
         self._isolation = isolation
-        self._servers = Servers(preload=isolation == "fork")
+        self._kept = servers is not None
+        self._servers = servers or make_servers(isolation)
         self._environment = dict(os.environ)
         self._shared: Child | None = None
         self._interrupts = Interrupts()
@@ -43,7 +53,10 @@ class Supervisor:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._servers.close()
+        if self._kept:
+            self._waiting_child({}, share=False)
+        else:
+            self._servers.close()
         if self._isolation != "none":
             self._interrupts.__exit__()
 
@@ -57,14 +70,36 @@ class Supervisor:
         The cell's device is leased meanwhile. Raises Interrupted, whatever `listener` raises, and UsageError for
         threads or CPUs that there are not.
         """
+        with self.leased(job, listener) as held:
+            return self.run_on(held, job, listener, share)
+
+    def leased(self, job: Job, listener: Listener) -> AbstractContextManager[Lease]:
+        """The devices that `job` needs."""
         self.check()
-        here = self._isolation == "none"
-        with lease(job.config["device"], cpus_of(job.config), listener.waiting, self.check, not here) as held:
-            placed = replace(job, device=held.device, env={**job.env, **held.env})
-            return run_here(placed, listener) if here else self._run(placed, listener, share)
+        here, count = self._isolation == "none", nproc_of(job.config)
+        if here and count > 1:
+            raise UsageError("parallel needs processes of its own: leave isolation at fork or spawn")
+        sets = cpu_sets_of(job.config)
+        return lease(job.config["device"], sets, listener.waiting, self.check, not here, count=count)
+
+    def run_on(self, held: Lease, job: Job, listener: Listener, share: bool = False) -> Outcome:
+        """As `run`, on devices that are leased already."""
+        self.check()
+        placed = replace(job, device=held.device, env={**job.env, **held.env}, flags=held.flags)
+        return run_here(placed, listener) if self._isolation == "none" else self._run(placed, listener, share)
+
+    def another(self) -> Supervisor:
+        """One more supervisor, for another thread, that hears of signals through this one; whoever asks closes it."""
+        other = Supervisor(self._isolation)
+        other._interrupts = self._interrupts
+        return other
+
+    def close(self) -> None:
+        """End what `another` gave."""
+        self._servers.close()
 
     def _run(self, job: Job, listener: Listener, share: bool) -> Outcome:
-        tuning = tuning_of(job.config)
+        tuning = tuning_of({**job.config, "device": job.placed})
         env = environment(self._environment, job, tuning)
         child = self._waiting_child(env, share) or self._servers.get(env).start_child()
         server = child.server

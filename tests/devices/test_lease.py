@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from runner.devices import detect, lease
+from runner.devices import detect, lease, nvml
 from runner.devices.lease import folder
 from runner.errors import UsageError
 
@@ -21,8 +21,8 @@ from runner.devices.lease import folder
 lease.folder = lambda: Path(sys.argv[1])
 detect.visible = lambda kind: ["GPU-a", "GPU-b"] if kind == "cuda" else ["0"]
 detect.identity = lambda kind, token: f"{kind}-{token}"
-node, cpus = eval(sys.argv[2])
-with lease.lease(node, cpus, lambda text: print(text, flush=True), lambda: None) as held:
+node, cpus, count = eval(sys.argv[2])
+with lease.lease(node, cpus, lambda text: print(text, flush=True), lambda: None, count=count) as held:
     print(dict(held.device), dict(held.env), flush=True)
     sys.stdin.read()
 """
@@ -37,8 +37,8 @@ def hold(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
     """A function that lets another process hold a lease, and returns it once it has it."""
     started: list[subprocess.Popen[str]] = []
 
-    def start(node: dict[str, object], cpus: list[int]) -> subprocess.Popen[str]:
-        command = [sys.executable, "-c", HOLDER, str(tmp_path), repr((node, cpus))]
+    def start(node: dict[str, object], cpus: list[int], count: int = 1) -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", HOLDER, str(tmp_path), repr((node, cpus, count))]
         process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         started.append(process)
         assert process.stdout.readline().startswith("{")
@@ -57,7 +57,7 @@ def _two_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(detect, "identity", lambda kind, token: f"{kind}-{token}")
 
 
-def attempt(node: dict[str, object], cpus: list[int], own_process: bool = True) -> lease.Lease | str:
+def attempt(node: dict[str, object], cpus: list[int], own_process: bool = True, count: int = 1) -> lease.Lease | str:
     """The lease, given back at once, or what is said when it has to wait."""
     said: list[str] = []
 
@@ -65,7 +65,7 @@ def attempt(node: dict[str, object], cpus: list[int], own_process: bool = True) 
         raise Impatient
 
     try:
-        with lease.lease(node, cpus, said.append, check, own_process) as held:
+        with lease.lease(node, cpus, said.append, check, own_process, count=count) as held:
             return held
     except Impatient:
         return said[0]
@@ -92,6 +92,49 @@ def test_each_job_its_gpu(hold: Callable[..., subprocess.Popen[str]]) -> None:
     other = hold(ANY, [0, 1])
     assert attempt(ANY, [0, 1]) == f"waiting for cuda:1, held by pid {other.pid}"
     assert attempt(CPU, [0]).startswith("waiting for CPU 0")
+
+
+def test_several_gpus(hold: Callable[..., subprocess.Popen[str]]) -> None:
+    """A cell that spans devices gets all of them or waits; while it waits it holds none."""
+    both = {"CUDA_VISIBLE_DEVICES": "GPU-a,GPU-b"}
+    assert attempt(ANY, [0], count=2) == lease.Lease({"type": "cuda", "index": 0}, both)
+    holder = hold(ANY, [0])
+    assert attempt(ANY, [0], count=2) == f"waiting for cuda:0, held by pid {holder.pid}"
+    assert attempt(ANY, [0]).env == {"CUDA_VISIBLE_DEVICES": "GPU-b"}
+    holder.kill()
+    holder.wait()
+    hold(ANY, [0], 2)
+    assert attempt(ANY, [0]).startswith("waiting for cuda:1")
+
+
+def test_more_gpus_than_there_are() -> None:
+    """They are leased under their numbers: the rank that has none says so."""
+    assert attempt(ANY, [0], count=3) == lease.Lease({"type": "cuda", "index": 0}, {})
+
+
+def test_one_of_several_cpu_sets(hold: Callable[..., subprocess.Popen[str]]) -> None:
+    """Of several sets a free one is taken, and the device node says which."""
+    sets = [(0, 1), (2, 3)]
+    assert attempt({**CPU, "cpus": "0-1|2-3"}, sets).device["cpus"] == "0-1"
+    holder = hold(CPU, [1])
+    assert attempt({**CPU, "cpus": "0-1|2-3"}, sets).device["cpus"] == "2-3"
+    other = hold(CPU, [3])
+    assert attempt({**CPU, "cpus": "0-1|2-3"}, sets) == f"waiting for CPU 3, held by pid {other.pid}"
+    assert holder.poll() is None
+
+
+def test_named_cpus_are_exclusive(hold: Callable[..., subprocess.Popen[str]]) -> None:
+    """Jobs on GPUs that name their CPUs don't share them."""
+    holder = hold({**ANY, "cpus": "0-1"}, [0, 1])
+    assert attempt({**ANY, "cpus": "1-2"}, [1, 2]) == f"waiting for CPU 1, held by pid {holder.pid}"
+    assert attempt({**ANY, "cpus": "2-3"}, [2, 3]).env == {"CUDA_VISIBLE_DEVICES": "GPU-b"}
+
+
+def test_a_foreign_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who computes on a GPU that was free to lease is no runner: the row gets a flag."""
+    monkeypatch.setattr(nvml, "processes", lambda uuid: [4242] if uuid == "cuda-GPU-a" else [])
+    assert attempt(FIRST, [0]).flags == ("gpu_in_use",)
+    assert attempt({"type": "cuda", "index": 1}, [0]).flags == ()
 
 
 def test_within_this_process() -> None:

@@ -104,3 +104,14 @@ def test_pinning_holds() -> None:
         "assert os.sched_getaffinity(0) == {cpu}"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_cpu_sets(tmp_path: Path) -> None:
+    """Several lists are several sets; `numa` has one per node, of the CPUs that this process may use."""
+    assert tuning.cpu_sets("0-1|2,4") == [(0, 1), (2, 4)]
+    assert tuning.cpu_sets("numa", tmp_path) == [tuning.available_cpus()]
+    for node, cpus in enumerate(("0\n", "100000\n")):
+        folder = tmp_path / f"sys/devices/system/node/node{node}"
+        folder.mkdir(parents=True)
+        (folder / "cpulist").write_text(cpus)
+    assert tuning.cpu_sets("numa", tmp_path) == [(0,)]

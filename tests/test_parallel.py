@@ -1,0 +1,138 @@
+"""Cells that span devices: two processes on the CPU, in step, whatever becomes of one of them."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from runner.parallel.progress import Marks
+from runner.results.reader import read_run
+
+NET = """
+import os, signal, time
+import torch
+
+class Net(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = torch.nn.Linear(4, 4)
+
+    def forward(self, x):
+        if os.environ.get("RANK") == "1":
+            if os.environ["HOW"] == "hang":
+                time.sleep(1000)
+            if os.environ["HOW"] == "die":
+                os.kill(os.getpid(), signal.SIGSEGV)
+            raise ValueError("not today")
+        return self.linear(x)
+
+    def get_example_inputs(self):
+        return (torch.randn(2, 4),)
+"""
+OWN = ("suite=module", "suite.path=net.py", "suite.class_name=Net", "backend=eager", "mode=training")
+QUICK = ("measure=quick", "measure.max_time_s=1", "measure.retry_unconverged=0", "hydra.run.dir=out")
+
+
+def only_row(folder: Path) -> dict[str, Any]:
+    """The row of a run with one cell."""
+    (row,) = read_run(folder).rows
+    return row
+
+
+def ranks(folder: Path) -> list[dict[str, str]]:
+    """Rows of ranks.csv."""
+    with (folder / "ranks.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_ddp(cli: Any, tmp_path: Path) -> None:
+    """Both ranks train in step and agree; the row has the slowest's times and how far the ranks are apart."""
+    done = cli("model=mlp", "batch_size=4", "parallel=ddp", "mode=training", "backend=eager", *QUICK)
+    assert done.returncode == 0, done.stderr
+    row = only_row(tmp_path / "out")
+    assert (row["status"], row["parallel"], row["nproc"]) == ("ok", "ddp", 2), row
+    assert (row["accuracy"], row["reference"]) == ("pass", "fp64")
+    assert row["speedup"] > 0
+    assert row["rank_spread_pct"] >= 0
+    found = ranks(tmp_path / "out")
+    assert [rank["rank"] for rank in found] == ["0", "1"]
+    assert all(float(rank["abs_latency"]) > 0 for rank in found)
+
+
+@pytest.mark.parametrize(
+    ("how", "status", "error"),
+    [
+        ("die", "crashed", "rank 1 died of SIGSEGV"),
+        ("hang", "timeout", "rank 1 is behind"),
+        pytest.param("raise", "eager_error", "rank 1: not today", marks=pytest.mark.slow),
+    ],
+)
+def test_a_rank_goes_wrong(cli: Any, tmp_path: Path, how: str, status: str, error: str) -> None:
+    """The cell ends with the rank and what happened to it, and no process is left."""
+    (tmp_path / "net.py").write_text(NET)
+    done = cli(*OWN, "parallel=ddp", "limits.eager_s=3", "hydra.run.dir=out", env={"HOW": how, "LEFT": str(tmp_path)})
+    assert done.returncode == 1, done.stderr
+    row = only_row(tmp_path / "out")
+    assert (row["status"], row["phase"]) == (status, "eager"), row
+    assert error in row["error"]
+    assert not left_over(tmp_path)
+
+
+def left_over(mark: Path) -> list[int]:
+    """Processes that were started with this value of the variable LEFT and still run."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            found += [process.pid] if process.environ().get("LEFT") == str(mark) else []
+        except psutil.Error:
+            continue
+    return found
+
+
+@pytest.mark.slow
+def test_every_way(cli: Any, tmp_path: Path) -> None:
+    """Each way to spread a model gives right outputs, in training and in inference."""
+    words = ("experiment=accuracy", "backend=aot_eager", "model=transformer", "batch_size=2", "mode=training,inference")
+    done = cli("--multirun", *words, "parallel=fsdp,fsdp2,tp,replicas", "hydra.sweep.dir=out", timeout=500)
+    found = {(row["parallel"], row["mode"]): row for row in read_run(tmp_path / "out").rows}
+    assert len(found) == 8
+    assert {row["accuracy"] for row in found.values()} == {"pass"}, {k: r["error"] for k, r in found.items()}
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+def test_two_cells_at_once(cli: Any, tmp_path: Path) -> None:
+    """Cells that run side by side on CPUs of their own don't meet on a port."""
+    words = ("experiment=accuracy", "backend=eager", "model=mlp", "parallel=ddp", "device.cpus='0|1'", "seed=0,1")
+    done = cli("--multirun", *words, "hydra/launcher=joblib", "hydra.sweep.dir=out")
+    assert done.returncode == 0, done.stderr
+    assert [row["status"] for row in read_run(tmp_path / "out").rows] == ["ok", "ok"]
+
+
+def test_a_field_of_another_way(cli: Any) -> None:
+    """`single` has no ranks, so to give their number is an error."""
+    done = cli("parallel.nproc=2", "plan=true")
+    assert done.returncode == 2
+    assert "nproc" in done.stderr
+
+
+def test_isolation_none_is_refused(cli: Any) -> None:
+    """Ranks are processes of their own."""
+    done = cli("model=mlp", "parallel=ddp", "isolation=none")
+    assert done.returncode == 2
+    assert "isolation" in done.stderr
+
+
+def test_who_is_behind() -> None:
+    """The ranks' counters say which one the others wait for, and where."""
+    marks = Marks.make(2)
+    first, second = marks.of(0), marks.of(1)
+    first.step()
+    second.step()
+    assert marks.where() == "all ranks are at the same place in the forward of step 1"
+    first.passed(None)
+    assert marks.where() == "rank 1 is behind, in the forward of step 1; others are in the rest of step 1"
