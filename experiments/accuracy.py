@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from runner import registry
 from runner.cells import Cell
+from runner.compile_stats import Mark, explanation
 from runner.determinism import ENVIRONMENT, Applied, deterministic
 from runner.errors import UsageError
 from runner.experiment import Attempt, Context, Experiment, Outcome
@@ -76,7 +77,7 @@ class Accuracy(Experiment):
     check: Kind = Kind.close
     iterations: int = 2
     eager_repeats: int = 2  # eager runs; from two on, the model's own noise is known
-    runs: int = 1  # compile and run so often; the majority counts. check=bitwise: runs that must agree, at least two
+    runs: int | None = None  # compile and run so often; the majority counts. check=bitwise: all must agree. None: 1
     deterministic: bool = True
     eval_mode: bool | None = None  # None: as the suite has it
     save_outputs: str | None = None  # folder for what the backend gave
@@ -84,11 +85,13 @@ class Accuracy(Experiment):
     minify: bool = False  # a small script for a failing cell, by torch's minifier
     minify_s: float = 120.0  # what it may take; the smallest script until then counts
     bisect: bool = False  # the part of the compiler that makes a cell fail
+    explain: bool = False  # dynamo's summary line in the log
 
     def __post_init__(self) -> None:
         for name in ("iterations", "eager_repeats", "runs"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"experiment.{name}={getattr(self, name)}: give a number above 0")
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"experiment.{name}={value}: give a number above 0")
 
     @classmethod
     def conclude(cls, rows: Sequence[Row], missing: int) -> Iterable[str]:
@@ -107,7 +110,8 @@ class Accuracy(Experiment):
             raise UsageError("experiment.check=batch_invariant compares outputs of inference: use mode=inference")
         defaults = defaults_of(cell)
         batch_size = defaults.invariance_batch_size if invariance else defaults.batch_size
-        if batch_size and not cell.config.get("batch_size"):
+        fixed = cell.config.get("policy", {}).get("fixed_batch_size")
+        if batch_size and not fixed and not cell.config.get("batch_size"):
             cell = replace(cell, config={**cell.config, "batch_size": batch_size})
         return (cell,)
 
@@ -133,7 +137,10 @@ class Accuracy(Experiment):
     def run(self, workload: Workload, context: Context) -> Iterable[Row]:
         """What one of the cell's children is for."""
         with ExitStack() as stack:
-            applied = stack.enter_context(deterministic(context.seed)) if self.deterministic else Applied()
+            applied = Applied()
+            if self.deterministic:
+                algorithms = workload.policy.deterministic_algorithms is not False
+                applied = stack.enter_context(deterministic(context.seed, algorithms=algorithms))
             self._set_mode(workload, context.cell)
             yield {"eval_mode": not getattr(workload.model, "training", False), "determinism": applied.words}
             steps = {"minify": self._minify, "bisect": self._bisect}.get(context.options.get("aid", ""), self._check)
@@ -143,7 +150,8 @@ class Accuracy(Experiment):
     def _set_mode(self, workload: Workload, cell: Cell) -> None:
         import torch
 
-        wanted = defaults_of(cell).eval_mode if self.eval_mode is None else self.eval_mode
+        known = (self.eval_mode, workload.policy.eval_mode, defaults_of(cell).eval_mode)
+        wanted = next(value for value in known if value is not None)
         if wanted and isinstance(workload.model, torch.nn.Module):
             workload.model.eval()
 
@@ -156,7 +164,10 @@ class Accuracy(Experiment):
                 verdict = opened.baseline()
             runs = []
             if verdict is None:
+                mark = Mark.now()
                 runs = self._runs(opened, context)
+                if self.explain:
+                    print(explanation(mark.statistics_since()))
                 verdict = majority(runs)
             context.note_flags(*verdict.flags)
             yield {**verdict.row(), **magnitudes(verdict), "eager_noise": opened.noise}
@@ -175,7 +186,8 @@ class Accuracy(Experiment):
         """Verdicts of all runs; a run that raises is the last one."""
         found: list[Verdict] = []
         candidate: Callable[..., Any] | None = None
-        for _ in range(max(self.runs, 2) if self.check is Kind.bitwise else self.runs):
+        times = self.runs or opened.workload.policy.check_runs or 1
+        for _ in range(max(times, 2) if self.check is Kind.bitwise else times):
             if candidate is None or self.check is not Kind.bitwise:
                 candidate, failure = self._compiled(opened, context)
                 if failure is not None:

@@ -13,16 +13,17 @@ from functools import partial
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from runner import registry
+from runner import processes, registry
 from runner.cells import Cell
 from runner.compile_stats import STATISTICS, Mark
 from runner.errors import UsageError
 from runner.experiment import Attempt, Context, Experiment, Outcome
-from runner.measure.statistics import combine_processes, median_interval
-from runner.results.columns import Column, Phase, Row, Status, join_flags
+from runner.measure.statistics import median_interval
+from runner.results.columns import Column, Phase, Row, Status
 from runner.timing import MEASURED, Timer, step_peak_bytes
 
 if TYPE_CHECKING:
+    from runner.derivative_check import Agreement
     from runner.derivatives import Derivative, Problem
     from runner.measure.engine import Measurement
     from runner.workload import Workload
@@ -33,7 +34,7 @@ USUAL = ("vjp", "vhp", "jvp")
 SETTLING_CALLS = 3
 #: Columns that say how much faster B is than A; empty where A is only the forward pass.
 SPEEDUPS = ("speedup", "speedup_lo", "speedup_hi", "speedup_median_ratio", "speedup_min", "verdict")
-RATIOS = ("speedup", "ratio_to_functional", "forward_ratio")
+RATIOS = ("ratio_to_functional", "forward_ratio")
 
 OWN = (
     Column("mean", float, "s", "mean time per call", headline=True),
@@ -114,22 +115,11 @@ class AutogradFunctional(Experiment):
 
     def attempts(self, cell: Cell) -> Generator[Attempt, Outcome, Row]:
         """`measure.processes` children; where one did not converge, once more at the end of the run."""
-        measure = cell.config["measure"]
-        outcomes: list[Outcome] = []
-        for process in range(measure["processes"]):
-            outcomes.append((yield Attempt(cell, {"process": process})))
-            if outcomes[-1].status is not Status.OK:
-                return outcomes[-1].row
-        if len(outcomes) > 1:
-            return combined([outcome.row for outcome in outcomes], measure["ci_level"])
-        row = outcomes[0].row
-        for _ in range(measure["retry_unconverged"]):
-            if row.get("converged") is not False or row.get("rel_hw") is None:
-                break
-            again = yield Attempt(cell, {"process": 0}, deferred=True, pending=row)
-            better = again.status is Status.OK
-            row = _flagged(again.row if better else row, "retried" if better else "retry_failed")
-        return row
+        outcomes = yield from processes.repeat(cell, {})
+        if outcomes[-1].status is not Status.OK:
+            return outcomes[-1].row
+        row = combined([outcome.row for outcome in outcomes], cell.config["measure"])
+        return (yield from processes.retry(cell, row, {"process": 0}))
 
     def run(self, workload: Workload, context: Context) -> Iterable[Row]:
         """First calls, check, memory, then the pairs."""
@@ -186,7 +176,7 @@ class _Sides:
             own, candidate = yield from self._compile()
         if reference is not None:
             with self.context.phase(Phase.CHECK):
-                yield self._judge(reference, candidate)
+                yield self._judge(reference, candidate, own)
         return own
 
     def _functional(self, required: bool) -> Any:
@@ -252,14 +242,27 @@ class _Sides:
         call = self.context.backend.prepare(replace(self.workload, model=compute, args=arguments, kwargs={}))
         return partial(call, *arguments)
 
-    def _judge(self, reference: Any, candidate: Any) -> Row:
+    def _judge(self, reference: Any, candidate: Any, own: Callable[[], Any]) -> Row:
+        """The verdict; two that differ are computed once more without TF32, whose rounding two formulas don't share."""
+        from runner.determinism import without_tf32
+
+        found = self._agreement(reference, candidate)
+        if not found.word.startswith("pass"):
+            with without_tf32():
+                precise = self._agreement(self._call(self.known["functional"], None), self._call(own, None))
+            if precise.word.startswith("pass"):
+                self.context.note_flags("differs_in_tf32")
+                return precise.row()
+        return found.row()
+
+    def _agreement(self, reference: Any, candidate: Any) -> Agreement:
         from runner.derivative_check import agreement
 
         free = self.context.device.free_memory_bytes()
         held = sum(tensor.nbytes for tensor in self.problem.parameters)
         # parameters, gradient and a product of them in fp64, and as much again for what lies between
         fits = free is None or free > 12 * held
-        return agreement(self.task, reference, candidate, self._precise if fits else None).row()
+        return agreement(self.task, reference, candidate, self._precise if fits else None)
 
     def _precise(self) -> Any:
         import torch
@@ -329,21 +332,14 @@ def ratios(against: str, measured: Measurement) -> Row:
     return {name: 1 / row["speedup"], **{end: value and 1 / value for end, value in ends.items()}}
 
 
-def combined(rows: Sequence[Row], level: float) -> Row:
-    """One row of several processes: the first one's, with ratios and median over the processes, all samples pooled."""
-    flags = join_flags(*(row.get("flags") for row in rows))
-    row = {**rows[0], "process": None, "n_processes": len(rows), "flags": flags}
+def combined(rows: Sequence[Row], measure: Mapping[str, Any]) -> Row:
+    """One row of several processes: ratios and median over the processes, all samples pooled."""
+    if len(rows) == 1:
+        return rows[0]
+    row, level = processes.combined(rows, measure), measure["ci_level"]
     for name in RATIOS:
-        if all(one.get(name) for one in rows):
-            row |= _over_processes(name, "", [one[name] for one in rows], level)
-    row |= _over_processes("median", "_ms", [one["median_ms"] for one in rows], level)
-    return row | _pooled(rows)
-
-
-def _over_processes(name: str, unit: str, values: Sequence[float], level: float) -> Row:
-    found = combine_processes([math.log(value) for value in values], [math.nan] * len(values), level).interval
-    ends = {f"{name}{unit}": found.center, f"{name}_lo{unit}": found.lo, f"{name}_hi{unit}": found.hi}
-    return {column: math.exp(value) for column, value in ends.items()}
+        row |= processes.ratio(rows, name, level)
+    return row | processes.ratio(rows, "median", level, "_ms") | _pooled(rows)
 
 
 def _pooled(rows: Sequence[Row]) -> Row:
@@ -371,10 +367,6 @@ def _without_backend(cell: Cell) -> Cell:
     config = {key: value for key, value in cell.config.items() if key != "backend"}
     choices = {key: value for key, value in config["choices"].items() if key != "backend"}
     return replace(cell, config={**config, "choices": choices})
-
-
-def _flagged(row: Mapping[str, Any], flag: str) -> Row:
-    return {**row, "flags": join_flags(row.get("flags"), flag)}
 
 
 def _known(value: float) -> float | None:

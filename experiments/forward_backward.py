@@ -115,7 +115,7 @@ class ForwardBackward(Experiment):
         from runner.passes import Passes
 
         assert context.backend is not None
-        with context.phase(Phase.EAGER):
+        with context.phase(_first_phase(workload)):
             own = Passes(workload, workload.model)
             seconds = _settle(own, context)
         with context.phase(Phase.COMPILE):
@@ -141,7 +141,7 @@ class ForwardBackward(Experiment):
         from runner.passes import Passes
 
         workload = context.load(name)
-        with context.phase(Phase.EAGER):
+        with context.phase(_first_phase(workload)):
             other = Passes(workload, workload.model)
             _settle(other, context)
         return other
@@ -192,6 +192,10 @@ class ForwardBackward(Experiment):
                 if context.measure.samples_file:
                     arrays: dict[str, Any] = measured.samples()
                     context.samples({f"{key}_{name}": values for name, values in arrays.items()})
+
+
+def _first_phase(workload: Workload) -> Phase:
+    return Phase.COMPILE if workload.compiles else Phase.EAGER
 
 
 def _settle(passes: Passes, context: Context) -> float:

@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import math
-import os
-import shutil
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from enum import Enum
-from pathlib import Path
-from tempfile import TemporaryDirectory, gettempdir
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from runner import processes, registry
 from runner.baseline import Baseline
 from runner.cells import Cell
 from runner.compile_stats import COMPILE_METRICS, GRAPH_BREAKS, STATISTICS, Mark, explanation
+from runner.compiler_caches import fresh_caches, use_caches
+from runner.config import default_node
 from runner.errors import UsageError
 from runner.experiment import Attempt, Context, Experiment, Outcome
 from runner.results.columns import Column, Phase, Row, Status, join_flags
 from runner.timing import MEASURED, Timer, step_peak_bytes
 
 if TYPE_CHECKING:
+    from runner.measure.engine import Side
+    from runner.measure.measurement import Measurement
     from runner.workload import Workload
 
 #: Calls of the compiled side until dynamo's counters stand still: CUDA graphs need three.
@@ -30,9 +32,6 @@ SETTLED_CALLS, MAX_SETTLING_CALLS, SLOW_CALL_S = 3, 12, 1.0
 SLOW_STEP_S = 10.0
 #: Below this a peak is the allocator's grain, and a ratio of two says nothing.
 MIN_PEAK_GB = 0.01
-
-#: Folders for compiler caches in the temporary directory; the number of the process that uses them follows.
-CACHES = "runner-cache-"
 
 OWN = (
     Column("baseline", float, "", "speedup of the same subject in experiment.baseline"),
@@ -44,7 +43,24 @@ OWN = (
     Column("compile_s", float, "s", "first call of the backend alone, compiler caches empty"),
     Column("compile_warm_s", float, "s", "the same in a second process with the caches of the first (cache=warm)"),
     Column("breakeven_iters", int, "", "iterations until compiling has paid for itself; empty if it never does"),
+    Column("tokens_per_s", float, "1/s", "tokens that the backend processes; empty for a model without tokens"),
+    Column("recompiles", int, "", "frames compiled again when the batch size changed; empty where it never does"),
 )
+DYNAMIC_SHAPES = (
+    Column("batch_size", int, "", "batch size of these inputs"),
+    Column("process", int, "", "which process measured"),
+    Column("speedup", float, "", "as in the row, at this batch size alone"),
+    Column("speedup_lo", float, "", "lower end of its interval"),
+    Column("speedup_hi", float, "", "upper end of its interval"),
+    Column("abs_latency", float, "ms", "median time per step of the backend"),
+    Column("eager_latency", float, "ms", "median time per step of eager"),
+    Column("converged", bool, "", "is the interval as narrow as measure.rel_ci asks?"),
+    Column("first_call_s", float, "s", "first call of the backend at this batch size"),
+    Column("recompiles", int, "", "frames that it compiled again for it"),
+)
+#: Columns that are times of one call: of a sequence of batch sizes they are the mean per step.
+TIMES = ("abs_latency", "eager_latency", "device_ms_a", "device_ms_b")
+EAGER = "eager"
 
 
 class Cache(str, Enum):
@@ -59,7 +75,7 @@ class Speedup(Experiment):
     """Eager and backend in pairs in one process, after a check of the outputs and a memory phase of each."""
 
     columns = (*MEASURED, *OWN)
-    tables = {"graph_breaks": GRAPH_BREAKS, "compile_metrics": COMPILE_METRICS}
+    tables = {"graph_breaks": GRAPH_BREAKS, "compile_metrics": COMPILE_METRICS, "dynamic_shapes": DYNAMIC_SHAPES}
     summary = ("speedup", "verdict", "abs_latency", "compile_s", "compression_ratio", "accuracy")
 
     cache: Cache = Cache.cold
@@ -67,38 +83,46 @@ class Speedup(Experiment):
     memory_snapshot: bool = False  # torch.cuda's memory history of one step of each side in the artifacts
     explain: bool = False  # dynamo's summary line in the log
     baseline: str | None = None  # a run's folder or a CSV to compare speedups with
+    against: list[str] = field(default_factory=lambda: [EAGER])  # eager, then further backends to compare with
+    batch_sizes: list[int] | None = None  # to go through in each step; None: one, or a few where dynamic= says so
 
     def __post_init__(self) -> None:
         self._baseline = Baseline.read(self.baseline) if self.baseline else None
+        if self.against[:1] != [EAGER] or len(set(self.against)) < len(self.against):
+            given = ",".join(self.against)
+            raise ValueError(f"experiment.against=[{given}]: give eager, then other backends, as [eager,aot_eager]")
+        if self.batch_sizes is not None and (not self.batch_sizes or min(self.batch_sizes) < 1):
+            raise ValueError(f"experiment.batch_sizes={self.batch_sizes}: give numbers above 0, as [16,8,4]")
+        self._others = {name: default_node("backend", name) for name in self.against[1:]}
+        self.columns = (*type(self).columns, *(column for name in self._others for column in against_columns(name)))
 
     def expand(self, cell: Cell) -> Iterable[Cell]:
         """The cell itself; one without a backend has nothing to compare."""
         if "backend" not in cell.config:
             raise UsageError("experiment=speedup compares a backend with eager: give backend=NAME")
-        return (cell,)
+        # Eager alone is what every cell had before there were others: it is no part of the cell's identity.
+        return (cell.with_field("experiment", against=None) if self.against == [EAGER] else cell,)
 
     def attempts(self, cell: Cell) -> Generator[Attempt, Outcome, Row]:
         """`measure.processes` children, one more for a warm start, one more at the end of the run if unconverged."""
-        measure = cell.config["measure"]
-        remove_leftovers()
-        with TemporaryDirectory(prefix=f"{CACHES}{os.getpid()}-") as caches:
-            outcomes = []
-            for process in range(measure["processes"]):
-                outcomes.append((yield Attempt(cell, {"caches": caches, "process": process})))
-                if outcomes[-1].status is not Status.OK:
-                    return self._final(cell, outcomes[-1].row)
-            row = _combined([outcome.row for outcome in outcomes], measure)
+        with fresh_caches() as caches:
+            outcomes = yield from processes.repeat(cell, {"caches": caches})
+            if outcomes[-1].status is not Status.OK:
+                return self._final(cell, outcomes[-1].row)
+            row = self._combined([outcome.row for outcome in outcomes], cell)
             if self.cache is Cache.warm:
                 warm = yield Attempt(cell, {"caches": caches, "only_compile": True})
                 row["compile_warm_s"] = warm.values.get("compile_s")
                 row["flags"] = join_flags(row.get("flags"), "" if warm.status is Status.OK else "warm_start_failed")
-            for _ in range(measure["retry_unconverged"]):
-                if not _worth_repeating(row):
-                    break
-                options = {"caches": caches, "process": 1}
-                again = yield Attempt(cell, options, deferred=True, pending=self._final(cell, dict(row)))
-                row = _retried(row, again)
+            row = yield from processes.retry(cell, row, {"caches": caches, "process": 1}, partial(self._final, cell))
             return self._final(cell, row)
+
+    def _combined(self, rows: list[Row], cell: Cell) -> Row:
+        row = processes.combined(rows, cell.config["measure"])
+        if len(rows) > 1:
+            for name in self._others:
+                row |= processes.ratio(rows, f"speedup_vs_{name}", cell.config["measure"]["ci_level"])
+        return row
 
     def _final(self, cell: Cell, row: Row) -> Row:
         """The row with what follows from other rows and columns."""
@@ -109,37 +133,50 @@ class Speedup(Experiment):
 
     def run(self, workload: Workload, context: Context) -> Iterable[Row]:
         """Eager, compile, check, memory, then the pairs. A first child does all, a later one only what it is for."""
+        from runner.dynamic import sequence
         from runner.state import State
 
         first = context.options.get("process", 0) == 0
+        with context.phase(Phase.LOAD):
+            varied = sequence(workload, self.batch_sizes)
         with context.phase(Phase.EAGER):
-            eager_s = _seconds(workload, workload.model, context)
+            eager_s = sum(_seconds(w, w.model, context) for w in varied)
             context.expect_call(eager_s)
             before = State(workload) if first else None  # what a wrong backend does to the weights is not eager's fault
         mark = Mark.now()
         with context.phase(Phase.COMPILE):
-            candidate, compile_s = self._compile(workload, context)
+            compiled = self._compile(workload, varied, context)
         if context.options.get("only_compile"):
-            yield {"compile_s": compile_s}
+            yield {"compile_s": compiled.seconds[0]}
             return
         if first:
-            yield {"compile_s": compile_s, **mark.statistics_since()}
+            yield {"compile_s": compiled.seconds[0], "recompiles": compiled.recompiles, **mark.statistics_since()}
             self._report(mark, context)
             assert before is not None
             before.restore()
             del before
-            yield from self._examine(workload, candidate, context, eager_s)
-        yield from self._time(workload, candidate, context)
+            yield from self._examine(varied, compiled.call, context, eager_s)
+        yield from self._time(varied, compiled, context)
         with context.phase(Phase.MEASURE):
-            self._profile(workload, candidate, context)
+            self._profile(workload, compiled.call, context)
 
-    def _compile(self, workload: Workload, context: Context) -> tuple[Callable[..., Any], float]:
+    def _compile(self, workload: Workload, varied: Sequence[Workload], context: Context) -> Compiled:
+        """The backend's callable after its first calls at every batch size."""
         assert context.backend is not None
+        if self._others:
+            from runner.compiler_settings import CompilerSettings
+
+            self._before = CompilerSettings()
         use_caches(context.options["caches"])
-        candidate = context.backend.prepare(workload)
-        first_call_s = _seconds(workload, candidate, context)
-        context.expect_call(_settle(workload, candidate, context))
-        return candidate, first_call_s
+        compiled = Compiled(context.backend.prepare(workload))
+        last_s = 0.0
+        for one in varied:
+            mark = Mark.now()
+            compiled.seconds.append(_seconds(one, compiled.call, context))
+            last_s += _settle(one, compiled.call, context)
+            compiled.frames.append(mark.capture_since()["compiled_frames"])
+        context.expect_call(last_s)
+        return compiled
 
     def _report(self, mark: Mark, context: Context) -> None:
         context.table("graph_breaks", mark.graph_breaks_since())
@@ -148,38 +185,59 @@ class Speedup(Experiment):
             print(explanation(mark.statistics_since()))
 
     def _examine(
-        self, workload: Workload, candidate: Callable[..., Any], context: Context, eager_s: float
+        self, varied: Sequence[Workload], candidate: Callable[..., Any], context: Context, eager_s: float
     ) -> Iterator[Row]:
-        """Outputs against eager and an fp64 reference, then peak memory of each side."""
+        """Outputs against eager and an fp64 reference at every batch size, then peak memory of each side."""
         from runner.check import CheckSettings, check
 
         with context.phase(Phase.CHECK):
             free, times = context.device.free_memory_bytes(), 1 if eager_s > SLOW_STEP_S else 2
             settings = CheckSettings(seed=context.seed, iterations=times, eager_runs=times, free_bytes=free)
-            found = check(workload, candidate, settings)
-            context.note_flags(*found.flags, *(["short_check"] if times == 1 else []))
-            yield found.row()
+            for one in varied:
+                found = check(one, candidate, settings)
+                context.note_flags(*found.flags, *(["short_check"] if times == 1 else []))
+                if not found.ok:
+                    break
+            row = found.row()
+            if len(varied) > 1 and "error" in row:
+                row["error"] = f"batch size {one.batch_size}: {row['error']}"
+            yield row
         with context.phase(Phase.MEMORY):
-            peaks = [step_peak_bytes(workload, f, context) / 1e9 for f in (workload.model, candidate)]
+            peaks = [step_peak_bytes(varied[0], f, context) / 1e9 for f in (varied[0].model, candidate)]
             known = min(peaks) >= MIN_PEAK_GB
             ratio = peaks[0] / peaks[1] if known else None
             yield {"eager_peak_mem": peaks[0], "dynamo_peak_mem": peaks[1], "compression_ratio": ratio}
 
-    def _time(self, workload: Workload, candidate: Callable[..., Any], context: Context) -> Iterator[Row]:
-        from runner.measure.engine import Side
+    def _time(self, varied: Sequence[Workload], compiled: Compiled, context: Context) -> Iterator[Row]:
         from runner.state import inputs_to_reset
 
+        others = self._compile_others(varied, context)
         with context.phase(Phase.WARMUP):
-            reset = inputs_to_reset(workload)
+            resets = [inputs_to_reset(one) for one in varied]
             timer = Timer(context)
-            eager = Side(lambda: workload.step(workload.model), reset)
-            backend = Side(lambda: workload.step(candidate), reset)
+        steps = Steps(varied, resets)
         with context.phase(Phase.MEASURE):
-            measured = timer.compare(eager, backend)
+            measured = timer.compare(steps.side(varied[0].model), steps.side(compiled.call))
             context.note_flags(*measured.flags)
             if context.measure.samples_file:
                 context.samples({f"{key}_{context.options['process']}": a for key, a in measured.samples().items()})
-            yield {**measured.row(), **timer.process_row(), "process": context.options["process"]}
+            row = {**per_step(measured, len(varied)), **timer.process_row(), "process": context.options["process"]}
+            yield {**row, "tokens_per_s": tokens_per_s(varied, row["abs_latency"])}
+            for name, call in others.items():
+                other = timer.compare(steps.side(call), steps.side(compiled.call), f"{context.cell.name}/{name}")
+                yield against_row(name, per_step(other, len(varied)))
+            if len(varied) > 1:
+                context.table("dynamic_shapes", list(_by_size(steps, compiled, timer, context)))
+
+    def _compile_others(self, varied: Sequence[Workload], context: Context) -> dict[str, Callable[..., Any]]:
+        """Callables of the further baselines, compiled without the settings of the backend under test."""
+        others: dict[str, Callable[..., Any]] = {}
+        for name, node in self._others.items():
+            with context.phase(Phase.COMPILE), self._before.restored():
+                others[name] = registry.build(node).prepare(varied[0])
+                for one in varied:
+                    _settle(one, others[name], context)
+        return others
 
     def _profile(self, workload: Workload, candidate: Callable[..., Any], context: Context) -> None:
         """Runs of their own, after everything that is timed."""
@@ -194,18 +252,87 @@ class Speedup(Experiment):
                 )
 
 
-def remove_leftovers() -> None:
-    """Remove caches whose process was killed before it could."""
-    for folder in Path(gettempdir()).glob(f"{CACHES}*-*"):
-        pid = folder.name.removeprefix(CACHES).partition("-")[0]
-        if pid.isdecimal() and not Path(f"/proc/{pid}").exists():
-            shutil.rmtree(folder, ignore_errors=True)
+@dataclass
+class Compiled:
+    """The backend's callable; per batch size seconds of its first call and frames that were compiled for it."""
+
+    call: Callable[..., Any]
+    seconds: list[float] = field(default_factory=list)
+    frames: list[int] = field(default_factory=list)
+
+    @property
+    def recompiles(self) -> int | None:
+        """Frames compiled again after the first batch size; None where there is one only."""
+        return sum(self.frames[1:]) if len(self.frames) > 1 else None
 
 
-def use_caches(folder: str) -> None:
-    """Let inductor and Triton keep what they compile in `folder`, from now on in this process."""
-    os.environ["TORCHINDUCTOR_CACHE_DIR"] = f"{folder}/inductor"
-    os.environ["TRITON_CACHE_DIR"] = f"{folder}/triton"
+@dataclass(frozen=True)
+class Steps:
+    """Steps at several batch sizes, one after the other, as one call of a side."""
+
+    varied: Sequence[Workload]
+    resets: Sequence[Callable[[], None] | None]
+
+    def side(self, f: Callable[..., Any]) -> Side:
+        """A side of the pairs with `f` in the model's place."""
+        from runner.measure.engine import Side
+
+        if len(self.varied) == 1:
+            return Side(partial(self.varied[0].step, f), self.resets[0])
+        resets = [reset for reset in self.resets if reset]
+        steps = [partial(one.step, f) for one in self.varied]
+        return Side(partial(_each, steps), partial(_each, resets) if resets else None)
+
+    def parts(self) -> Iterator[Steps]:
+        """The steps of one batch size each."""
+        for one, reset in zip(self.varied, self.resets, strict=True):
+            yield Steps([one], [reset])
+
+
+def _each(calls: Iterable[Callable[[], object]]) -> None:
+    for call in calls:
+        call()
+
+
+def _by_size(steps: Steps, compiled: Compiled, timer: Timer, context: Context) -> Iterator[Row]:
+    """Rows of dynamic_shapes.csv."""
+    count = len(steps.varied)
+    for i, part in enumerate(steps.parts()):
+        one = part.varied[0]
+        seed = f"{context.cell.name}/{one.batch_size}"
+        row = timer.for_share(1 / count).compare(part.side(one.model), part.side(compiled.call), seed).row()
+        known = {column.name: row[column.name] for column in DYNAMIC_SHAPES if column.name in row}
+        place = {"batch_size": one.batch_size, "process": context.options["process"]}
+        again = compiled.frames[i] if i else 0
+        yield {**known, **place, "first_call_s": compiled.seconds[i], "recompiles": again}
+
+
+def per_step(measured: Measurement, steps: int) -> Row:
+    """The measurement's columns, times being those of one of the `steps` in a call."""
+    row = measured.row()
+    return row | {name: row[name] / steps for name in TIMES if row[name] is not None}
+
+
+def against_columns(name: str) -> tuple[Column, ...]:
+    """What `experiment.against` adds for one more baseline."""
+    return (
+        Column(f"speedup_vs_{name}", float, "", f"time of {name} over time of the backend, in pairs"),
+        Column(f"speedup_vs_{name}_lo", float, "", f"lower end of the interval of speedup_vs_{name}"),
+        Column(f"speedup_vs_{name}_hi", float, "", f"upper end of the interval of speedup_vs_{name}"),
+        Column(f"{name}_latency", float, "ms", f"median time per step of {name}"),
+    )
+
+
+def against_row(name: str, row: Row) -> Row:
+    """The values of `against_columns` from a measurement's."""
+    ends = {f"speedup_vs_{name}{end}": row[f"speedup{end}"] for end in ("", "_lo", "_hi")}
+    return {**ends, f"{name}_latency": row["eager_latency"]}
+
+
+def tokens_per_s(varied: Sequence[Workload], latency_ms: float) -> float | None:
+    """Tokens per second of steps that take `latency_ms` on average; None for a model that has no tokens."""
+    tokens = [one.tokens for one in varied if one.tokens]
+    return sum(tokens) / len(varied) / latency_ms * 1e3 if len(tokens) == len(varied) else None
 
 
 def _seconds(workload: Workload, f: Callable[..., Any], context: Context) -> float:
@@ -214,7 +341,7 @@ def _seconds(workload: Workload, f: Callable[..., Any], context: Context) -> flo
     started = time.perf_counter()
     workload.step(f)
     context.device.synchronize()
-    return time.perf_counter() - started
+    return context.agree(time.perf_counter() - started)
 
 
 def _settle(workload: Workload, candidate: Callable[..., Any], context: Context) -> float:
@@ -228,47 +355,6 @@ def _settle(workload: Workload, candidate: Callable[..., Any], context: Context)
         if unchanged >= SETTLED_CALLS or (unchanged and seconds > SLOW_CALL_S):
             break
     return seconds
-
-
-def _combined(rows: list[Row], measure: Mapping[str, Any]) -> Row:
-    """One row of several processes: the first one's, with the speedup estimated across all of them."""
-    if len(rows) == 1:
-        return rows[0]
-    from runner.measure.statistics import combine_processes, detectable, verdict
-
-    logs = [math.log(row["speedup"]) for row in rows]
-    known = [row["se_within"] for row in rows if row.get("se_within") is not None]
-    found = combine_processes(logs, known or [math.nan], measure["ci_level"])
-    return {
-        **rows[0],
-        "speedup": math.exp(found.interval.center),
-        "speedup_lo": math.exp(found.interval.lo),
-        "speedup_hi": math.exp(found.interval.hi),
-        "rel_hw": found.interval.half_width,
-        "se_within": found.within_sd,
-        "between_sd": found.between_sd,
-        "mde80": detectable(found.interval.se, measure["ci_level"]),
-        "verdict": verdict(found.interval, measure["practical"]),
-        "converged": found.interval.half_width <= measure["rel_ci"],
-        "process": None,
-        "n_processes": len(rows),
-        "flags": join_flags(*(row.get("flags") for row in rows)),
-    }
-
-
-def _worth_repeating(row: Row) -> bool:
-    """Whether a second measurement may do better: not of several processes, and not where the time allows few calls."""
-    return row.get("converged") is False and row.get("rel_hw") is not None and row.get("n_processes") == 1
-
-
-def _retried(row: Row, again: Outcome) -> Row:
-    """The row after a second measurement: its numbers if it worked, and a flag that there were two."""
-    from runner.measure.measurement import FLAGS
-
-    if again.status is not Status.OK:
-        return {**row, "flags": join_flags(row.get("flags"), "retry_failed")}
-    flags = [word for word in (row.get("flags") or "").split(";") if word not in FLAGS]
-    return {**row, **again.values, "flags": join_flags(*flags, again.values.get("flags"), "retried")}
 
 
 def _breakeven(row: Row) -> int | None:

@@ -60,7 +60,10 @@ class Tolerance(Experiment):
         from runner import deviation
 
         with ExitStack() as stack:
-            applied = stack.enter_context(deterministic(context.seed)) if self.deterministic else Applied()
+            applied = Applied()
+            if self.deterministic:
+                algorithms = workload.policy.deterministic_algorithms is not False
+                applied = stack.enter_context(deterministic(context.seed, algorithms=algorithms))
             start = stack.enter_context(started(workload))
             yield {"determinism": applied.words}
             with context.phase(Phase.EAGER):

@@ -9,6 +9,8 @@ import sys
 SUBCOMMANDS = {
     "compare": "runner.compare.command",
     "history": "runner.history.command",
+    "models": "runner.models_command",
+    "merge": "runner.merge",
     "report": "runner.report.main",
     "rerun": "runner.rerun",
     "resume": "runner.resume",

@@ -62,6 +62,17 @@ def narrow_catalogue(argv: Sequence[str]) -> None:
     )
 
 
+def suite_and_fields(words: Sequence[str]) -> tuple[str, dict[str, Any]]:
+    """The one suite that overrides choose, else the default one, and what they say about its fields."""
+    overrides = [OverridesParser.create().parse_override(word) for word in words]
+    suites = [str(override.value()) for override in overrides if override.key_or_group == "suite"]
+    known = ("suite", "suite.")
+    strange = next((o for o in overrides if not f"{o.key_or_group}.".startswith(known[1])), None)
+    if strange is not None or len(suites) > 1 or any(override.is_sweep_override() for override in overrides):
+        raise UsageError(f"{' '.join(words)}: give suite=NAME once, and suite.FIELD=VALUE")
+    return suites[0] if suites else _default_suite(), _suite_fields(overrides)
+
+
 def _refuse_several_models(overrides: list[Override]) -> None:
     """A list, or a second `model=`, would silently run the last one only."""
     models = [override for override in overrides if override.key_or_group == "model"]

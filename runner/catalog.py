@@ -6,7 +6,7 @@ before Hydra sees the arguments; `schema/<group>/<name>` is the dataclass of tha
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,10 +21,10 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import OmegaConf
 
 from runner import registry
-from runner.config import ModelChoice, conf_dir, root_node
+from runner.config import ModelChoice, conf_dir, declared, root_node
 from runner.errors import UsageError
 
-SCHEMA_GROUPS = ("suite", "backend", "optimizer", "experiment")
+SCHEMA_GROUPS = ("suite", "backend", "optimizer", "parallel", "experiment")
 
 
 @dataclass
@@ -60,6 +60,15 @@ def models_file(suite: str, folders: Iterable[Path]) -> dict[str, dict[str, Any]
             entries = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
             return {str(name): entry or {} for name, entry in entries.items()}
     return {}
+
+
+def listed(loader: Any, entries: Iterable[str], known: Sequence[str]) -> list[str]:
+    """What `all` means: what the loader lists, where it does; else the models' file, as far as known; else all.
+
+    A file may list models that only some settings of the suite have, such as those of a checkout.
+    """
+    own = list(loader.listed()) if hasattr(loader, "listed") else []
+    return own or [name for name in entries if name in known] or list(known)
 
 
 def config_folders(extra: str | None = None) -> list[Path]:
@@ -145,7 +154,7 @@ def choose(suites: dict[str, dict[str, Any]], offered_only_listed: bool, folders
             continue
         known = list(loader.names())
         current.known += known
-        current.listed += list(models_file(suite, folders)) or known
+        current.listed += listed(loader, models_file(suite, folders), known)
     current.known = list(dict.fromkeys([*current.listed, *current.known]))
     current.offered = list(dict.fromkeys(current.listed)) if offered_only_listed else current.known
 
@@ -156,19 +165,11 @@ def _loader(suite: str, fields: dict[str, Any], folders: list[Path]) -> Any:
         path = folder / "suite" / f"{suite}.yaml"
         if not path.is_file():
             continue
-        node = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-        target = node.pop("_target_", None) or _declared_schema(node.pop("defaults", []))
+        node = declared(path)
         try:
-            return registry.build({**node, **fields, "_target_": target}) if target else None
+            return registry.build({**node, **fields}) if "_target_" in node else None
         except UsageError:
             return None
-    return None
-
-
-def _declared_schema(defaults: list[Any]) -> str | None:
-    for entry in defaults:
-        if isinstance(entry, str) and entry.startswith("/schema/suite/"):
-            return registry.target("suite", entry.removeprefix("/schema/suite/").partition("@")[0])
     return None
 
 

@@ -30,12 +30,14 @@ CELL_KEYS = (
     "precision",
     "mode",
     "optimizer",
+    "dynamic",
+    "parallel",
     "batch_size",
     "measure",
     "seed",
 )
 #: Groups whose chosen name is part of a cell and a column of its row.
-CHOICES = ("suite", "experiment", "backend", "precision", "mode", "optimizer")
+CHOICES = ("suite", "experiment", "backend", "precision", "mode", "optimizer", "dynamic", "parallel")
 #: What two results are joined on, as column names.
 SUBJECT = ("suite", "name", "experiment", "dev", "precision", "mode", "batch_size", "task")
 

@@ -17,12 +17,13 @@ import torch
 from runner import compare_outputs, reference, state
 from runner.collect import Result, collect, forward
 from runner.compare_outputs import Rule
+from runner.parallel import agreement
 from runner.results import verdicts
 from runner.results.columns import Phase, Status
 from runner.results.tensors import Comparison, TensorResult, merge
 from runner.trees import Container, Flat
 from runner.verdict import Verdict
-from runner.workload import Mode, Workload
+from runner.workload import Mode, Policy, Workload
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,6 +32,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 ROUNDING_RUNS = 4  # each nudges the parameters in other directions
+NOISY_RUNS = 5  # eager runs of a model that is known to differ from itself: one difference says little about the next
 NOISE_MULTIPLIER = 2.0  # a backend may be this many times as far from eager as eager is from itself
 
 
@@ -65,6 +67,13 @@ def default_tolerance(workload: Workload) -> float:
     return 1e-3 if reference.is_low_precision(workload) or on_accelerator else 1e-4
 
 
+def _with_policy(settings: CheckSettings, policy: Policy) -> CheckSettings:
+    """The settings as the model wants them."""
+    runs = NOISY_RUNS if policy.nondeterministic else 1
+    without = policy.reference is False
+    return replace(settings, eager_runs=max(settings.eager_runs, runs), reference=settings.reference and not without)
+
+
 class _StopError(Exception):
     """Ends a check early with a verdict."""
 
@@ -87,7 +96,7 @@ class Check:
 
     def __init__(self, workload: Workload, settings: CheckSettings | None = None) -> None:
         self.workload = workload
-        self.settings = settings or CheckSettings()
+        self.settings = _with_policy(settings or CheckSettings(), workload.policy)
         tolerance = self.settings.tolerance
         self.tolerance = default_tolerance(workload) if tolerance is None else tolerance
         self.flags: list[str] = []
@@ -156,7 +165,7 @@ class Check:
         """Run the candidate and compare; needs a `baseline()` that returned None."""
         try:
             result = self._run(candidate, verdicts.FAIL_TO_RUN, "OOM", Phase.CHECK)
-            comparison = merge(self._compare(name, result) for name in self._eager.groups)
+            comparison = agreement.worst(merge(self._compare(name, result) for name in self._eager.groups))
             if comparison.ok and self._repeats_itself(candidate):
                 reason = "each call draws the same random numbers, eager draws new ones"
                 comparison = merge([comparison, Comparison((TensorResult("random numbers", False, reason),))])
@@ -290,7 +299,9 @@ class Check:
         known from one sample, eager's: the plain tolerance holds, and ten times eager's distance from the reference.
         """
         low = reference.is_low_precision(self.workload)
-        rule = Rule(self.tolerance, cosine=bool(self.workload.policy.cosine), small_tensors=low)
+        policy = self.workload.policy
+        small = low or bool(policy.small_tensors)
+        rule = Rule(self.tolerance, cosine=bool(policy.cosine), small_tensors=small, iou=policy.iou)
         if not self._is_first(name):
             return replace(rule, max_multiplier=True)
         eager = self._eager.groups[name]
@@ -360,11 +371,11 @@ class Check:
             return False
         if self._eager_draws is None:
             two = self._two_calls(self.workload.model)
-            self._eager_draws = not compare_outputs.compare(*two, None, Rule(self.tolerance)).ok
+            self._eager_draws = agreement.everywhere(not compare_outputs.compare(*two, None, Rule(self.tolerance)).ok)
         if not self._eager_draws:
             return False
         one, other = self._attempt(lambda: self._two_calls(candidate), verdicts.FAIL_TO_RUN, "OOM", Phase.CHECK)
-        return compare_outputs.compare(one, other, None, Rule(0.0)).ok
+        return agreement.everywhere(compare_outputs.compare(one, other, None, Rule(0.0)).ok)
 
     def _two_calls(self, f: Callable[..., Any]) -> tuple[Flat, Flat]:
         """Outputs of two forward passes from one state, with dropout; the second draws what comes after the first."""
@@ -416,7 +427,8 @@ class Check:
     def _updates(self, result: Result) -> Flat:
         """By how much a run changed each parameter."""
         after = result.groups["parameters"]
-        saved = {f"parameters.{name}": self._state.saved(p) for name, p in self.workload.parameters().items()}
+        parameters = self.workload.parameters()
+        saved = {f"parameters.{name}": state.local(self._state.saved(p)) for name, p in parameters.items()}
         return Flat({path: tensor - saved[path] for path, tensor in after.items()})
 
     def _word(self, comparison: Comparison) -> str:
@@ -430,7 +442,9 @@ class Check:
         return verdicts.EAGER_TWO_RUNS_DIFFER if noisy else verdicts.FAIL_ACCURACY
 
     def _within_noise(self, found: TensorResult) -> bool:
-        return _excuses(self._noise.get(found.tensor), found) or _excuses(self._rounding_noise(found), found)
+        if agreement.everywhere(_excuses(self._noise.get(found.tensor), found)):
+            return True
+        return agreement.everywhere(_excuses(self._rounding_noise(found), found))
 
     def _rounding_noise(self, found: TensorResult) -> TensorResult | None:
         """How far eager is from itself where its parameters are a rounding error off, taken once there is a failure.

@@ -38,7 +38,7 @@ class Result:
 
 def _copied(leaf: Any) -> Any:
     if isinstance(leaf, torch.Tensor):
-        return leaf.detach().clone()
+        return state.local(leaf.detach()).clone()
     return leaf.copy() if isinstance(leaf, np.ndarray) else leaf
 
 
@@ -74,11 +74,16 @@ def _record(result: Result, name: str, workload: Workload, step: Step, inputs: s
     if workload.mode is Mode.training:
         result.add(f"{name}.loss", step.loss)
         trained = {key: p for key, p in workload.parameters().items() if p.requires_grad}
-        result.gradients.append({key: _copied(p.grad) for key, p in trained.items()})
+        result.gradients.append({key: _whole(p.grad) for key, p in trained.items()})
         result.groups[f"{name}.gradients"] = _with_zeros(f"{name}.gradients", result.gradients[-1], trained)
         leaves = {key: t for key, t in inputs.live.items() if t.requires_grad and t.is_leaf}
         grads = {key: t.grad for key, t in leaves.items()}
         result.groups[f"{name}.input_gradients"] = _with_zeros(f"{name}.input_gradients", grads, leaves)
+
+
+def _whole(gradient: torch.Tensor | None) -> torch.Tensor | None:
+    """A copy that an optimizer takes: not only the shard that is compared."""
+    return None if gradient is None else gradient.detach().clone()
 
 
 def _with_zeros(group: str, gradients: dict[str, torch.Tensor | None], of: dict[str, torch.Tensor]) -> Flat:

@@ -10,14 +10,16 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+import yaml
 from omegaconf import MISSING, DictConfig, OmegaConf
 
+from runner import registry
 from runner.devices.settings import DeviceSettings
 from runner.errors import UsageError
 from runner.measure.settings import Measure
 from runner.registry import open_node
 from runner.worker.limits import Limits
-from runner.workload import Mode, Policy, Precision
+from runner.workload import Dynamic, Mode, Policy, Precision
 
 
 class Isolation(str, Enum):
@@ -52,6 +54,13 @@ class ModeChoice:
 
 
 @dataclass
+class DynamicChoice:
+    """What `dynamic=NAME` composes to."""
+
+    name: Dynamic = Dynamic.static
+
+
+@dataclass
 class Select:
     """Which of the chosen models are run."""
 
@@ -59,6 +68,8 @@ class Select:
     exclude: Any = None  # regular expression or list of them; a model goes if one matches
     shard: str | None = None  # i/n: the i-th of n disjoint parts of what would run
     no_skip: bool = False  # run models that the catalogue skips
+    fast: bool = False  # only models whose eager step is recorded to take less than half a second
+    batch_size_file: str | None = None  # lines `name,N`, or the CSV of experiment=batch_size
 
 
 @dataclass
@@ -73,6 +84,8 @@ class Config:
     precision: Precision | None = None
     mode: ModeChoice | None = None
     optimizer: Any = None
+    dynamic: DynamicChoice | None = None
+    parallel: Any = None
     measure: Measure = field(default_factory=Measure)
     limits: Limits = field(default_factory=Limits)
     select: Select = field(default_factory=Select)
@@ -85,6 +98,7 @@ class Config:
     other_env: bool = False
     plan: bool = False
     strict: bool = False
+    prewarm: int = 0  # compilations at a time before the measuring pass
 
 
 def root_node() -> DictConfig:
@@ -93,6 +107,7 @@ def root_node() -> DictConfig:
     for key in node:
         if not OmegaConf.is_missing(node, key) and isinstance(node[key], DictConfig):
             OmegaConf.set_readonly(node[key], None)
+    OmegaConf.set_struct(node.policy.backend, False)  # its keys are the backend's
     return node
 
 
@@ -101,6 +116,29 @@ def conf_dir() -> Path:
     here = Path(__file__).parent
     packaged = here / "conf"
     return packaged if packaged.is_dir() else here.parent / "conf"
+
+
+def declared(path: Path) -> dict[str, Any]:
+    """A choice's file as the node that it composes to, its own values only; without `_target_` where it names none."""
+    node = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    schemas = (str(entry) for entry in node.pop("defaults", []) if str(entry).startswith("/schema/"))
+    for schema in schemas:
+        group, _, name = schema.removeprefix("/schema/").partition("@")[0].partition("/")
+        target = registry.target(group, name)
+        if target:
+            node.setdefault("_target_", target)
+    return dict(node)
+
+
+def default_node(group: str, name: str) -> dict[str, Any]:
+    """The node of one of our choices, or of a plug-in's class, as it is without overrides."""
+    path = conf_dir() / group / f"{name}.yaml"
+    if path.is_file():
+        return declared(path)
+    target = registry.target(group, name)
+    if target is None:
+        raise UsageError(registry.unknown(group, name, [file.stem for file in path.parent.glob("*.yaml")]))
+    return {"_target_": target}
 
 
 def batch_size(value: Any) -> int | None:

@@ -41,10 +41,19 @@ def _write_algorithms(value: tuple[bool, bool]) -> None:
     torch.use_deterministic_algorithms(value[0], warn_only=value[1])
 
 
-def _settings(seed: int) -> tuple[_Setting, ...]:
-    """Those of dynamobench's accuracy mode, with its value for each.
+def _no_tf32() -> tuple[_Setting, ...]:
+    from torch import backends
 
-    Operators that have no deterministic implementation warn rather than raise, so that no list of models is needed.
+    return (
+        _attribute("no_cudnn_tf32", backends.cudnn, "allow_tf32", value=False),
+        _attribute("no_matmul_tf32", backends.cuda.matmul, "allow_tf32", value=False),
+    )
+
+
+def _settings(seed: int, *, algorithms: bool) -> tuple[_Setting, ...]:
+    """Those of dynamobench's accuracy mode, with its value for each; `algorithms` False leaves out the first.
+
+    Operators that have no deterministic implementation warn rather than raise.
     """
     import torch
     from torch._inductor import config as inductor
@@ -52,13 +61,13 @@ def _settings(seed: int) -> tuple[_Setting, ...]:
     backends, seeding = torch.backends, torch.manual_seed
     math = backends.cuda.fp16_bf16_reduction_math_sdp_allowed
     allow_math: Any = backends.cuda.allow_fp16_bf16_reduction_math_sdp
+    first = _Setting("algorithms", (True, True), _read_algorithms, _write_algorithms)
     return (
-        _Setting("algorithms", (True, True), _read_algorithms, _write_algorithms),
+        *([first] if algorithms else []),
         _attribute("cudnn", backends.cudnn, "deterministic", value=True),
         _attribute("no_cudnn_benchmark", backends.cudnn, "benchmark", value=False),
         _attribute("mkldnn", backends.mkldnn, "deterministic", value=True),
-        _attribute("no_cudnn_tf32", backends.cudnn, "allow_tf32", value=False),
-        _attribute("no_matmul_tf32", backends.cuda.matmul, "allow_tf32", value=False),
+        *_no_tf32(),
         _Setting("no_reduced_sdp", False, math, allow_math),
         _attribute("fallback_random", inductor, "fallback_random", value=True),
         _attribute("manual_seed", torch, "manual_seed", lambda _seed: seeding(seed)),
@@ -79,12 +88,14 @@ class Applied:
 
 
 @contextmanager
-def deterministic(seed: int) -> Iterator[Applied]:
+def deterministic(seed: int, *, algorithms: bool = True) -> Iterator[Applied]:
     """Set everything, yield what took effect, and undo it; RuntimeError if something can't be undone.
+
+    With `algorithms` False torch isn't asked for deterministic ones: some models need others.
 
     `torch.manual_seed` gives `seed` whatever it is called with: a model that seeds by the clock repeats itself too.
     """
-    settings = _settings(seed)
+    settings = _settings(seed, algorithms=algorithms)
     before = {s.name: s.read() for s in settings}
     applied = Applied()
     try:
@@ -102,6 +113,20 @@ def deterministic(seed: int) -> Iterator[Applied]:
     left = [s.name for s in settings if s.read() != before[s.name]]
     if left:
         raise RuntimeError(f"settings that could not be put back: {', '.join(left)}")
+
+
+@contextmanager
+def without_tf32() -> Iterator[None]:
+    """Convolutions and matrix products in full fp32 meanwhile, on devices that would round to TF32."""
+    settings = _no_tf32()
+    before = [s.read() for s in settings]
+    try:
+        for setting in settings:
+            setting.write(setting.value)
+        yield
+    finally:
+        for setting, value in zip(settings, before, strict=True):
+            setting.write(value)
 
 
 @contextmanager

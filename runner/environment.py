@@ -33,7 +33,7 @@ PICKS_A_DEVICE = re.compile(r".*_VISIBLE_DEVICES")
 PACKAGES = (
     *("torch", "torchvision", "torchaudio", "torchao", "triton", "pytorch-triton", "timm", "transformers"),
     *("hydra-core", "omegaconf", "numpy", "pandas", "scipy", "psutil", "rich", "filelock", "nvidia-ml-py"),
-    *("onnx", "onnxscript", "onnxruntime", "submitit", "joblib", "ray"),
+    *("onnx", "onnxscript", "onnxruntime", "onnxruntime-gpu", "submitit", "joblib", "ray"),
 )
 
 

@@ -100,6 +100,10 @@ class Context(Protocol):
         """Add words to the row's column `flags`."""
         ...
 
+    def agree(self, value: float) -> float:
+        """`value`, or in a cell that spans devices the largest of its ranks' values: for decisions by the clock."""
+        ...
+
     def expect_call(self, seconds: float) -> None:
         """One call of one side took `seconds` when first timed: the default of `limits.measure_s` grows with it."""
         ...
@@ -108,7 +112,7 @@ class Context(Protocol):
 class Experiment:
     """Base of all experiments; the defaults suit one that measures one model in one child."""
 
-    columns: ClassVar[tuple[Column, ...]] = ()
+    columns: tuple[Column, ...] = ()  # the class's; an instance may add those that its fields ask for
     tables: ClassVar[Mapping[str, tuple[Column, ...]]] = {}
     summary: ClassVar[tuple[str, ...]] = ()  # columns that the summary at the end of a run shows; default: headline
     share_child: ClassVar[bool] = False  # True: cells run one after the other in one child, restarted after a crash
@@ -126,6 +130,13 @@ class Experiment:
     def expand(self, cell: Cell) -> Iterable[Cell]:
         """Cells that `cell` stands for (tasks, operators); in the parent, without torch."""
         return (cell,)
+
+    def gather(self, cells: Sequence[Cell], plain: Mapping[str, Any]) -> Iterable[Cell]:  # noqa: ARG002 - for overriding
+        """The run's cells, from those that its models were expanded to; in the parent, without torch.
+
+        For what is measured of several models together. `plain` is the whole composed configuration.
+        """
+        return cells
 
     def attempts(self, cell: Cell) -> Generator[Attempt, Outcome, Row]:
         """Children to run one after the other; returns the final row. In the parent."""

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import re
 import traceback
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 
-from runner import catalog, config, registry
+from runner import batch_sizes, catalog, config, policies, recorded, registry
 from runner.cells import CHOICES, Cell, Selection, unique, without_none
 from runner.devices import detect
 from runner.errors import UsageError
 from runner.experiment import Experiment
 from runner.measure.settings import Measure
+from runner.parallel import NPROC_WITHOUT_ACCELERATOR
 from runner.results.columns import Status
 from runner.worker.devices import GENERIC
 from runner.worker.limits import Limits
-from runner.workload import Policy
+
+#: Seconds that an eager step of a model may take for select.fast.
+FAST_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -44,20 +47,23 @@ def make(cfg: DictConfig, choices: Mapping[str, str], folders: list[Path], in_sw
     selection = _selection(plain)
     suite = choices["suite"]
     experiment: Experiment = registry.build(plain["experiment"])
+    loader = None if experiment.names else registry.build(plain["suite"])
+    known = list(loader.names() if loader else experiment.names)
     catalogue = {} if experiment.names else catalog.models_file(suite, folders)
-    known = list(experiment.names or registry.build(plain["suite"]).names())
     shared = _shared(plain, choices)
+    models = Models(plain, choices, shared, _entries(plain, suite, catalogue, known), folders)
     found: list[Cell] = []
-    names = selection.models(list(catalogue) or known, known)
+    names = selection.models(catalog.listed(loader, catalogue, known), known)
+    if plain["select"]["fast"]:
+        names = models.fast(names)
     strange = [name for name in names if name not in known]
     if strange and not in_sweep:
         raise UsageError(registry.unknown(f"model of suite {suite}", strange[0], known))
     for name in names:
-        cell = _cell(shared, name, policy_of(catalogue.get(name, {}), plain, f"models/{suite}.yaml: {name}"))
-        found += _settle(cell, name in known, experiment, selection)
-    cells = selection.part(unique(found))
+        found += _settle(models.cell(name), name in known, experiment, selection)
+    cells = selection.part(unique(experiment.gather(found, plain)))
     if not cells:
-        raise UsageError(_nothing_selected(selection, suite, known))
+        raise UsageError(_nothing_selected(selection, suite, known, plain["select"]["fast"]))
     return Plan(experiment, plain["experiment"], registry.build_as(Limits, plain["limits"]), cells)
 
 
@@ -66,21 +72,84 @@ def _refuse_wrong_values(plain: Mapping[str, Any]) -> None:
     registry.build_as(Measure, plain["measure"])
     device = {**plain["device"], "type": detect.resolve(plain["device"]["type"])}
     registry.build({**device, "_target_": registry.target("device", device["type"]) or GENERIC})
-    for group in ("backend", "optimizer"):
+    for group in ("backend", "optimizer", "parallel"):
         if plain[group]:
             registry.build(plain[group])
 
 
-def policy_of(entry: Mapping[str, Any], plain: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """A model's policy: its catalogue entry, then `model/NAME.yaml`, then `policy.*`; without null keys."""
-    try:
-        listed: Policy = registry.build_as(Policy, entry)
-        own: Policy = registry.build_as(Policy, plain["model"]["policy"])
-    except UsageError as error:
-        raise UsageError(f"{where}: {error}") from error
-    given = without_none(plain["policy"])
-    policy: dict[str, Any] = without_none({**asdict(listed), **without_none(asdict(own)), **given})
-    return policy
+def _entries(
+    plain: Mapping[str, Any], suite: str, catalogue: Mapping[str, Any], known: Sequence[str]
+) -> dict[str, list[tuple[str, Mapping[str, Any]]]]:
+    """Model -> its (place, entry) of the catalogue and of the suite's policy file."""
+    found = {name: [(f"models/{suite}.yaml: {name}", entry)] for name, entry in catalogue.items()}
+    path = plain["suite"].get("policy_file")
+    for name, entry in (policies.read_file(path) if path else {}).items():
+        if name not in known:
+            raise UsageError(f"suite.policy_file={path}: {registry.unknown(f'model of suite {suite}', name, known)}")
+        found.setdefault(name, []).append((f"{path}: {name}", entry))
+    return found
+
+
+@dataclass
+class Models:
+    """Makes the cells of single models. `entries` are their policies (see `_entries`), `shared` what they share."""
+
+    plain: Mapping[str, Any]
+    choices: Mapping[str, str]
+    shared: Mapping[str, Any]
+    entries: Mapping[str, Sequence[tuple[str, Mapping[str, Any]]]]
+    folders: Sequence[Path]
+
+    def __post_init__(self) -> None:
+        device = self.shared["device"]["type"]
+        self._situation = policies.situation(self.plain, self.choices, device, self.folders)
+        self._sizes = self._read_sizes()
+
+    def _read_sizes(self) -> dict[str, int]:
+        """Batch sizes of `select.batch_size_file`."""
+        path = self.plain["select"]["batch_size_file"]
+        if path is None:
+            return {}
+        if self.shared["batch_size"]:
+            raise UsageError("batch_size=N and select.batch_size_file say the same thing: give one of them")
+        choices = self.shared["choices"]
+        run = {key: choices.get(key) for key in batch_sizes.SAME if key != "dev"}
+        return batch_sizes.read(path, {**run, "dev": self.shared["device"]["type"]})
+
+    def fast(self, names: Sequence[str]) -> list[str]:
+        """Those that `select.fast=true` keeps."""
+        mode = (self.shared["mode"] or {}).get("name", "inference")
+        seconds = recorded.eager_seconds(self.choices["suite"], self.shared["device"]["type"], mode)
+        quick = [name for name in names if seconds.get(name, FAST_S) < FAST_S]
+        return [name for name in quick if not self.policy(name).get("slow")]
+
+    def policy(self, name: str) -> dict[str, Any]:
+        """A model's policy: the backend's, its entries, `model/NAME.yaml`, then `policy.*`; without null keys."""
+        backend = self.plain["backend"]
+        usual = getattr(registry.locate(backend["_target_"]), "policy_defaults", {}) if backend else {}
+        own = (f"model/{name}.yaml", self.plain["model"]["policy"])
+        entries = [("policy_defaults of the backend", usual), *self.entries.get(name, ()), own]
+        return policies.resolve(entries, self.plain["policy"], self._situation)
+
+    def cell(self, name: str) -> Cell:
+        """The model's cell before the experiment expands it."""
+        policy = self.policy(name)
+        asked = self.shared["batch_size"] or self._sizes.get(name)
+        batch_size = asked or self._batch_size(policy)
+        settled = {"batch_size_inference", "batch_size_training", *(["batch_divisor"] if batch_size else [])}
+        policy = {key: value for key, value in policy.items() if key not in settled}
+        config = policies.adapted(self.shared, policy, self.folders)
+        full = {**config, "model": {"name": name}, "batch_size": batch_size, "policy": policy or None}
+        cell = Cell(without_none(full))
+        if asked and policy.get("fixed_batch_size"):
+            return cell.skipped(f"{name} has a fixed batch size: leave batch_size=suite", Status.UNSUPPORTED)
+        return cell
+
+    def _batch_size(self, policy: Mapping[str, Any]) -> int | None:
+        """The policy's own; None = the loader's, which divides it by `policy.batch_divisor`."""
+        mode = (self.shared["mode"] or {}).get("name", "inference")
+        own = policy.get(f"batch_size_{mode}")
+        return own and max(1, own // policy.get("batch_divisor", 1))
 
 
 def _selection(plain: Mapping[str, Any]) -> Selection:
@@ -105,39 +174,48 @@ def _shared(plain: Mapping[str, Any], choices: Mapping[str, str]) -> dict[str, A
         own["backend"] = getattr(registry.build(plain["backend"]), "label", own["backend"])
     if not training:
         own.pop("optimizer", None)
+    varies = (plain["dynamic"] or {}).get("name") not in {None, "static"}  # static inputs leave no trace in a cell
+    if not varies:
+        own.pop("dynamic", None)
+    parallel = _parallel(plain, choices)
+    if not parallel:
+        own.pop("parallel", None)
     return {
         "choices": own,
-        "suite": plain["suite"],
+        "suite": {key: value for key, value in plain["suite"].items() if key != "policy_file"},
         "experiment": plain["experiment"],
         "backend": plain["backend"],
         "device": {**plain["device"], "type": detect.resolve(plain["device"]["type"])},
         "precision": plain["precision"],
         "mode": plain["mode"],
         "optimizer": plain["optimizer"] if training else None,
+        "dynamic": plain["dynamic"] if varies else None,
+        "parallel": parallel,
         "batch_size": config.batch_size(plain["batch_size"]),
         "measure": plain["measure"],
         "seed": plain["seed"],
     }
 
 
-def _cell(shared: Mapping[str, Any], name: str, policy: dict[str, Any]) -> Cell:
-    mode = (shared["mode"] or {}).get("name", "inference")
-    sizes = {
-        "inference": policy.pop("batch_size_inference", None),
-        "training": policy.pop("batch_size_training", None),
-    }
-    batch_size = shared["batch_size"] or sizes[mode]
-    full = {**shared, "model": {"name": name}, "batch_size": batch_size, "policy": policy or None}
-    return Cell(without_none(full))
+def _parallel(plain: Mapping[str, Any], choices: Mapping[str, str]) -> dict[str, Any] | None:
+    """The node `parallel` with its number of processes; None for `single`, which leaves no trace in a cell."""
+    node = plain["parallel"]
+    if not node or choices.get("parallel") == "single":
+        return None
+    kind = detect.resolve(plain["device"]["type"])
+    known = NPROC_WITHOUT_ACCELERATOR if kind == "cpu" else len(detect.visible(kind))
+    return {**node, "nproc": node["nproc"] or max(1, known)}
 
 
 def _settle(cell: Cell, known: bool, experiment: Experiment, selection: Selection) -> list[Cell]:
     """The cells that one model stands for, or the one row that says why it does not run."""
     if not known:
         return [cell.skipped(f"suite {cell.config['choices']['suite']} has no model {cell.name}")]
-    reason = cell.config.get("policy", {}).get("skip")
-    if reason and not selection.no_skip:
-        return [cell.skipped(reason)]
+    policy = cell.config.get("policy", {})
+    if policy.get("skip") and not selection.no_skip:
+        return [cell.skipped(policy["skip"])]
+    if cell.planned is not None:
+        return [cell]
     try:
         return list(experiment.expand(cell))
     except UsageError:
@@ -147,7 +225,9 @@ def _settle(cell: Cell, known: bool, experiment: Experiment, selection: Selectio
         return [cell.skipped(f"the experiment's own code failed: {error}", Status.INTERNAL_ERROR)]
 
 
-def _nothing_selected(selection: Selection, suite: str, known: list[str]) -> str:
+def _nothing_selected(selection: Selection, suite: str, known: list[str], fast: bool) -> str:
+    if fast:
+        return f"select.fast=true leaves nothing: no chosen model of {suite} is recorded with a step below {FAST_S} s"
     if catalog.is_pattern(selection.model) and not Selection(selection.model).models([], known):
         return f"model={selection.model} matches no model of suite {suite}; see them with model=all plan=true"
     return f"no cell selected: suite={suite} model={selection.model} {selection.words}; see all with plan=true"

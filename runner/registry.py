@@ -30,6 +30,7 @@ PACKAGES = {
     "backend": "runner.backends",
     "device": "runner.devices",
     "optimizer": "runner.optimizers",
+    "parallel": "runner.parallel",
     "experiment": "experiments",
 }
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 EPILOG = "Exit code: 0 reproduced within the interval, 3 not reproduced, 1 a cell failed, 2 bad usage."
 #: Nodes of a cell's configuration that name their class.
-BUILT = ("suite", "experiment", "backend", "optimizer")
+BUILT = ("suite", "experiment", "backend", "optimizer", "parallel")
 
 
 def main(argv: Sequence[str]) -> int:

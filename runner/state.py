@@ -58,6 +58,12 @@ class State:
         return self._saved[id(tensor)][1]
 
 
+def local(tensor: torch.Tensor) -> torch.Tensor:
+    """The part of `tensor` that this process holds: its shard, where it is a DTensor."""
+    shard = getattr(tensor, "to_local", None)  # DTensor's; to import it takes longer than to ask
+    return shard() if shard else tensor
+
+
 def write(live: torch.Tensor, saved: torch.Tensor) -> None:
     """Copy `saved` into `live` unless several elements of it share one address."""
     if live.layout == torch.strided and _overlaps(live):
@@ -224,11 +230,16 @@ class Dropout:
 
 def active_dropouts(model: Any) -> list[Dropout]:
     """Every rate above 0 of a dropout that is in training mode."""
+    return [dropout for dropout in dropouts(model) if dropout.rate > 0]
+
+
+def dropouts(model: Any) -> list[Dropout]:
+    """Every rate of a dropout that is in training mode, whether it's turned off or not."""
     return [
         Dropout(f"{name}.{attribute}".lstrip("."), module, attribute, value)
         for name, module in (model.named_modules() if isinstance(model, torch.nn.Module) else ())
         for attribute, value in vars(module).items()
-        if module.training and isinstance(value, float) and value > 0 and _is_rate(module, attribute)
+        if module.training and isinstance(value, float) and _is_rate(module, attribute)
     ]
 
 

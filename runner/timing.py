@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from runner.experiment import Context
@@ -13,6 +15,7 @@ from runner.workload import Workload, tensors_of
 
 if TYPE_CHECKING:
     from runner.measure.engine import Measurement, Side
+    from runner.measure.settings import Measure
 
 MEASURED = tuple(Column(*facts) for facts in (*COLUMNS, *PROCESS_COLUMNS))
 
@@ -20,33 +23,37 @@ MEASURED = tuple(Column(*facts) for facts in (*COLUMNS, *PROCESS_COLUMNS))
 class Timer:
     """Measures pairs of callables in this process; made once per child, right before the warm-up.
 
-    Making it stops inductor's compile workers and tames the allocator, so the memory phase must be over.
+    Making it stops inductor's compile workers and tames the allocator, so the memory phase must be over. Without
+    `canary` no fixed product is timed around each measurement: for those that are shorter than the product itself.
     """
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, canary: bool = True) -> None:
         import torch
         from torch._inductor.async_compile import shutdown_compile_workers
 
         from runner.measure import malloc
-        from runner.measure.clock import TorchDevice, WallClock
+        from runner.measure.clock import TorchDevice
         from runner.measure.nvml import open_nvml
         from runner.measure.probe import HostProbe, matmul_canary
         from runner.measure.tuning import available_cpus
+        from runner.parallel import agreement
 
         shutdown_compile_workers()
         self._context = context
+        self._settings = context.measure
         self._device = TorchDevice(context.device)
-        self._clock = WallClock()
+        self._clock = agreement.clock()
         self._threads = torch.get_num_threads()
         self._malloc = malloc.apply(context.measure.malloc)
         uuid = context.device.facts().get("device_uuid")
-        self._probe = HostProbe(
+        own = HostProbe(
             self._clock,
             threads=self._threads,
             cores=len(available_cpus()),
-            canary=matmul_canary(context.device.torch_name, context.device.synchronize),
+            canary=matmul_canary(context.device.torch_name, context.device.synchronize) if canary else None,
             gpu=open_nvml(uuid) if uuid else None,
         )
+        self._probe = agreement.probe(own)
 
     def compare(
         self,
@@ -60,12 +67,13 @@ class Timer:
         import torch
 
         from runner.measure.engine import measure  # numpy and scipy: the parent needs the columns only
+        from runner.parallel import agreement
 
         context = self._context
-        return measure(
+        measured = measure(
             a,
             b,
-            context.measure,
+            self._settings,
             seed=context.seed,
             name=name or context.cell.name,
             clock=self._clock,
@@ -75,6 +83,21 @@ class Timer:
             clock_kind=clock_kind,
             l2_flush=l2_flush,
         )
+        block_a, block_b = measured.samples()["block"]
+        agreement.report_own_times((a, b), (int(block_a), int(block_b)), self._device.sync)
+        return measured
+
+    def for_share(self, share: float) -> Timer:
+        """The same timer, with this part of `measure.max_time_s` for each comparison."""
+        other = copy(self)
+        other._settings = replace(self._settings, max_time_s=share * self._settings.max_time_s)
+        return other
+
+    def with_settings(self, settings: Measure) -> Timer:
+        """The same timer with other settings than the cell's."""
+        other = copy(self)
+        other._settings = settings
+        return other
 
     def process_row(self) -> Row:
         """The columns about this process."""

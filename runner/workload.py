@@ -22,6 +22,15 @@ class Mode(str, Enum):
     training = "training"
 
 
+class Dynamic(str, Enum):
+    """Which sizes of the inputs a compiler is told to expect to vary; the group `dynamic`."""
+
+    static = "static"  # none
+    batch = "batch"  # those that follow the batch size
+    all = "all"  # all that are longer than 1
+    unbacked = "unbacked"  # the batch's, about which the compiler may not ask
+
+
 @dataclass  # not frozen: OmegaConf would make the node read-only before the group's file fills it in
 class Precision:
     """Number format of a cell; the group `precision`.
@@ -36,14 +45,33 @@ class Precision:
 
 @dataclass(frozen=True)
 class Policy:
-    """What is particular about one model, from `conf/models/<suite>.yaml`, overridden by `policy.*`; None = nothing."""
+    """What is particular about one model, from `conf/models/<suite>.yaml`, overridden by `policy.*`; None = nothing.
+
+    An entry of such a file may also say `where`, see `runner.policies`.
+    """
 
     skip: str | None = None  # reason why the model is not run; select.no_skip=true runs it
+    slow: bool | None = None  # select.fast=true leaves it out, whatever was recorded
     batch_size_inference: int | None = None
     batch_size_training: int | None = None
+    batch_divisor: int | None = None  # the suite's own batch size is divided by it
+    fixed_batch_size: bool | None = None  # the model can't be given another batch size than its own
+    precision: str | None = None  # is run in this one instead of the one asked for
+    optimizer: str | None = None  # is trained by this one instead of the one asked for
+    backend: dict[str, Any] = field(default_factory=dict)  # settings of the backend where the command leaves them open
+    channels_last: bool | None = None  # 4-D tensors in channels_last memory format
+    activation_checkpointing: bool | None = None  # training computes activations twice instead of keeping them
+    cast_inputs: bool | None = None  # false: parameters are cast to the precision, inputs stay as they are
+    loss_divisor: float | None = None  # the loss is divided by it
     tolerance: float | None = None  # absolute and relative tolerance of the output comparison
     cosine: bool | None = None  # compare by cosine similarity
-    channels_last: bool | None = None  # 4-D tensors in channels_last memory format
+    iou: float | None = None  # compare boolean outputs by intersection over union of at least this
+    small_tensors: bool | None = None  # allow tensors of up to 500 elements a larger error
+    reference: bool | None = None  # false: no fp64 run to compare with
+    eval_mode: bool | None = None  # whether checks run the model in eval mode, in training too
+    check_runs: int | None = None  # runs of experiment=accuracy, of which the majority counts
+    nondeterministic: bool | None = None  # eager differs from itself: checks learn its noise from more runs
+    deterministic_algorithms: bool | None = None  # false: checks don't ask torch for deterministic algorithms
 
 
 @dataclass(frozen=True)
@@ -101,7 +129,8 @@ class Workload:
 
     `batch_size` is the effective one (None where the model has no such thing), `source` says where the model came
     from. `grad` is True for the few models whose inference needs autograd. `flags` are words that the loader has to
-    say about it, for the row.
+    say about it, for the row. `compiles` is True for a model whose first call compiles it: its time and failures are
+    those of a compilation.
     """
 
     name: str
@@ -118,7 +147,24 @@ class Workload:
     device: str = "cpu"
     grad: bool = False
     family: Family | None = None
+    compiles: bool = False
     flags: tuple[str, ...] = ()
+    tokens: int | None = None  # tokens that one step processes; None for a model that has none
+    dynamic: Dynamic = Dynamic.static
+    reload: Callable[[int], Workload] | None = None  # the same model and inputs once more, at another batch size
+
+    def resized(self, batch_size: int) -> Workload:
+        """The same model, parameters and optimizer with inputs and loss of another batch size.
+
+        Raises `Unsupported` where the model's batch size can't be chosen.
+        """
+        from runner.errors import Unsupported
+
+        other = self.reload(batch_size) if self.reload else self
+        if other.batch_size != batch_size:
+            raise Unsupported(f"{self.name} has a fixed batch size of {self.batch_size}")
+        own = replace(other, model=self.model, optimizer=self.optimizer)
+        return replace(own, dynamic=self.dynamic, reload=self.reload)
 
     def step(self, f: Callable[..., Any]) -> Step:
         """Do one step with `f` in the model's place.
@@ -132,10 +178,11 @@ class Workload:
             with torch.set_grad_enabled(self.grad), self.autocast():
                 return Step(f(*self.args, **self.kwargs))
         self.zero_grad()
-        with torch.enable_grad(), self.autocast():
-            output = f(*self.args, **self.kwargs)
-            loss = self.loss(output)
-        loss.backward()  # type: ignore[no-untyped-call]
+        with getattr(f, "around_step", nullcontext)():  # a backend may have a part in the backward pass too
+            with torch.enable_grad(), self.autocast():
+                output = f(*self.args, **self.kwargs)
+                loss = self.loss(output)
+            loss.backward()  # type: ignore[no-untyped-call]
         if self.optimizer is not None:
             self.optimizer.step()
         return Step(output, loss)
@@ -175,9 +222,10 @@ class Workload:
             dtype = getattr(torch, precision.dtype)
             if isinstance(self.model, torch.nn.Module):
                 self.model.to(dtype)
-            self.args, self.kwargs = map_tensors(
-                lambda t: t.to(dtype) if t.is_floating_point() else t, (self.args, self.kwargs)
-            )
+            if self.policy.cast_inputs is not False:
+                self.args, self.kwargs = map_tensors(
+                    lambda t: t.to(dtype) if t.is_floating_point() else t, (self.args, self.kwargs)
+                )
         return replace(self, precision=precision)
 
 

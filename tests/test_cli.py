@@ -31,7 +31,8 @@ def names(done: Any) -> list[str]:
 
 #: What is typed wrongly -> a part of what is said.
 MISTAKES = {
-    ("bakend=eager",): "Key 'bakend' not in 'Config'",
+    ("bakend=eager",): "Key 'bakend' not in 'Config'. Did you mean: backend?",
+    ("measure.max_pair=5",): "Key 'max_pair' not in 'Measure'. Did you mean: max_pairs",
     ("experiment.repet=5",): "Key 'repet' not in 'Speedup'",
     ("measure.min_pairs=five",): "could not be converted to Integer",
     ("experiment.cache=hot",): "Invalid value 'hot', expected one of [cold, warm]",

@@ -45,7 +45,7 @@ INSTEAD = {
 #: By default a command only makes its plan (`plan=true`), unless it has one of these words: then it runs, with FEW.
 RUN_BY_DEFAULT = ("hydra.run.dir=results/", "experiment.steps=2", "backend=inference_mode")
 #: These have no plan.
-RUN_AS_THEY_ARE = ("--help", "--cfg", "--info", " resume ", " report ", " watch ", " compare ", " rerun ", " history ")
+RUN_AS_THEY_ARE = ("--help", "--cfg", "--info", " resume ", " report ", " watch ", " compare ", " rerun ", " history ", " models ")
 #: Few pairs; by default also one model and no compiler where the command names no backend.
 FEW = "measure.max_pairs=10 measure.warmup_max_pairs=3 measure.retry_unconverged=0"
 #: With `-m slow` every command runs, with FEW, and with smaller models in the place of these.

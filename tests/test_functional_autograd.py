@@ -166,7 +166,7 @@ def test_processes_are_pooled() -> None:
     """Of several processes: the ratios' interval is over them, mean and variance are of all samples."""
     one = {"speedup": 2.0, "ratio_to_functional": 0.5, "forward_ratio": 3.0, "median_ms": 1.0, "samples": 2, "mean": 1.5, "var": 0.5}
     other = {**one, "speedup": 8.0, "ratio_to_functional": 0.125, "mean": 3.5}
-    row = combined([one, other], 0.95)
+    row = combined([one, other], {"ci_level": 0.95, "practical": 0.01, "rel_ci": 0.02})
     assert row["speedup"] == pytest.approx(4.0)
     assert row["ratio_to_functional"] == pytest.approx(0.25)
     assert row["ratio_to_functional_lo"] < 0.25 < row["ratio_to_functional_hi"]

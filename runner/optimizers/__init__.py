@@ -12,6 +12,11 @@ if TYPE_CHECKING:
 class Optimizer(Protocol):
     """A dataclass whose module imports torch inside methods only."""
 
+    @property
+    def states(self) -> int:
+        """Numbers that it keeps for every parameter."""
+        ...
+
     def make(self, parameters: Iterable[torch.Tensor]) -> torch.optim.Optimizer:
         """The optimizer over `parameters`."""
         ...

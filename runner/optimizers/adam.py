@@ -23,6 +23,11 @@ class Adam:
     capturable: bool = False
     foreach: bool | None = None
 
+    @property
+    def states(self) -> int:
+        """First and second moment, and the largest second moment where it is asked for."""
+        return 3 if self.amsgrad else 2
+
     def make(self, parameters: Iterable[torch.Tensor]) -> torch.optim.Optimizer:
         """The optimizer over `parameters`."""
         import torch

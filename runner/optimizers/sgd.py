@@ -20,6 +20,11 @@ class Sgd:
     nesterov: bool = False
     foreach: bool | None = None
 
+    @property
+    def states(self) -> int:
+        """The momentum, where there is one."""
+        return int(self.momentum != 0)
+
     def make(self, parameters: Iterable[torch.Tensor]) -> torch.optim.Optimizer:
         """The optimizer over `parameters`."""
         import torch

@@ -1,0 +1,258 @@
+"""What is particular about a model: conditions, redirects, files, and that every field has its effect."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from runner import batch_sizes, memory_need, policies
+from runner.check import Check
+from runner.config import conf_dir
+from runner.errors import Unsupported, UsageError
+from runner.loaders.demo import Demo
+from runner.policies import Situation
+from runner.worker.context import Divided
+from runner.workload import LoadRequest, Policy, Precision, tensors_of
+
+INDUCTOR = {"_target_": "runner.backends.inductor.Inductor"}
+
+
+def at(*words: str, known: tuple[str, ...] = ("training", "cuda", "fp16", "bf16", "adam")) -> Situation:
+    """A situation in which `words` are true."""
+    return Situation(frozenset(words), frozenset({*known, *words}))
+
+
+def planned(out: str) -> dict[str, str]:
+    """Name -> its line in what plan=true printed."""
+    return {line.split()[0]: line.rstrip() for line in out.splitlines() if re.search(r"  (run|skipped|unsupported)", line)}
+
+
+def test_conditions_hold_where_all_their_words_are_true() -> None:
+    """Plain fields first, then conditions in order, a later one winning; what the command gives wins over all."""
+    entry = {
+        "tolerance": 0.1,
+        "where": {"training": {"tolerance": 0.2}, "training+cuda": {"tolerance": 0.3}, "fp16": {"cosine": True}},
+    }
+    for words, tolerance in ((("fp16",), 0.1), (("training",), 0.2), (("training", "cuda"), 0.3)):
+        assert policies.resolve([("x", entry)], {}, at(*words))["tolerance"] == tolerance
+    assert policies.resolve([("x", entry)], {"tolerance": 1.0, "skip": None}, at("fp16")) == {"tolerance": 1.0, "cosine": True}
+
+
+def test_later_entries_win() -> None:
+    """A policy file's entry stands over the catalogue's, field by field."""
+    entries = [("a", {"tolerance": 0.1, "iou": 0.9}), ("b", {"tolerance": 0.2})]
+    assert policies.resolve(entries, {}, at()) == {"tolerance": 0.2, "iou": 0.9}
+
+
+@pytest.mark.parametrize(
+    ("entry", "words"),
+    [
+        ({"where": {"trainin": {}}}, ["m: where trainin", "Did you mean: training"]),
+        ({"where": {"fp16": {"tolerence": 1}}}, ["m: where fp16", "tolerence"]),
+        ({"tolerance": "wide"}, ["m: ", "wide"]),
+    ],
+)
+def test_mistakes_are_named(entry: dict[str, Any], words: list[str]) -> None:
+    """A condition, field or value that there is not is one sentence, also where the condition does not hold."""
+    with pytest.raises(UsageError) as error:
+        policies.resolve([("m", entry)], {}, at("cuda"))
+    assert all(word in str(error.value) for word in words), error.value
+
+
+@pytest.mark.parametrize(
+    ("backend", "words"),
+    [
+        ({"config": {"freezing": True}}, {"freezing"}),
+        ({"mode": "reduce-overhead"}, {"cudagraphs"}),
+        ({"mode": "reduce-overhead", "cudagraphs": False}, set()),
+        ({"_target_": "runner.backends.export.Export"}, {"export"}),
+    ],
+)
+def test_words_about_the_backend(backend: dict[str, Any], words: set[str]) -> None:
+    """Freezing, CUDA graphs and exporting are known from the backend's own keys."""
+    plain = {"backend": {**INDUCTOR, **backend}, "precision": {"autocast": True}}
+    found = policies.situation(plain, {"precision": "amp_bf16"}, "cpu", [conf_dir()])
+    assert words == found.true & {"freezing", "cudagraphs", "export"}
+    assert {"amp", "amp_bf16", "cpu", "single_process"} <= found.true
+
+
+def test_every_entry_is_typed() -> None:
+    """All fields and conditions of all models' files exist, and say what a policy can say."""
+    known = policies.situation({}, {}, "cpu", [conf_dir()])
+    for path in sorted((conf_dir() / "models").glob("*.yaml")):
+        for name, entry in yaml.safe_load(path.read_text()).items():
+            everywhere = Situation(known.known, known.known)
+            policies.resolve([(f"{path.name}: {name}", entry or {})], {}, everywhere)
+
+
+def test_redirects() -> None:
+    """Precision and optimizer are replaced in configuration and choices; backend settings fill what is open."""
+    sgd = {"_target_": "runner.optimizers.sgd.Sgd"}
+    config = {
+        "choices": {"precision": "bf16", "optimizer": "adam"},
+        "precision": {"name": "bf16", "dtype": "bfloat16", "autocast": False},
+        "optimizer": {"_target_": "runner.optimizers.adam.Adam", "lr": 0.5},
+        "backend": {**INDUCTOR, "cudagraphs": None, "mode": "default", "config": {"freezing": True}},
+    }
+    wanted = {"cudagraphs": False, "mode": "max-autotune", "config": {"emulate_precision_casts": True, "freezing": False}}
+    policy = {"precision": "amp_bf16", "optimizer": "sgd", "backend": wanted}
+    found = policies.adapted(config, policy, [conf_dir()])
+    assert found["choices"] == {"precision": "amp_bf16", "optimizer": "sgd"}
+    assert found["precision"] == {"name": "amp_bf16", "dtype": "bfloat16", "autocast": True}
+    assert (found["optimizer"]["_target_"], found["optimizer"]["lr"]) == (sgd["_target_"], 0.5)
+    assert (found["backend"]["cudagraphs"], found["backend"]["mode"]) == (False, "default")
+    assert found["backend"]["config"] == {"emulate_precision_casts": True, "freezing": True}
+    assert config["choices"]["precision"] == "bf16"
+
+
+def test_a_policy_file(cli: Any, tmp_path: Path) -> None:
+    """Its entries decide what runs in what precision and batch size; the row's policy says what was applied."""
+    (tmp_path / "p.yaml").write_text(
+        "mlp: {where: {bf16: {precision: amp_bf16, tolerance: 0.02}}}\n"
+        "convnet: {batch_size_inference: 9, batch_divisor: 2}\n"
+        "transformer: {where: {bf16: {skip: not today}}}\n"
+    )
+    words = ("suite.policy_file=p.yaml", "precision=bf16", "backend=eager", "plan=true")
+    lines = planned(cli(*words).stdout)
+    assert "amp_bf16" in lines["mlp"]
+    assert lines["convnet"].split()[1] == "4"
+    assert "skipped: not today" in lines["transformer"]
+    assert "skipped" not in planned(cli(*words, "select.no_skip=true").stdout)["transformer"]
+
+
+def test_a_policy_file_is_no_part_of_a_cell(cli: Any, tmp_path: Path) -> None:
+    """Two files that say the same, and `policy.*`, give the same cell as far as they say the same."""
+    (tmp_path / "a.yaml").write_text("mlp: {tolerance: 0.5}\n")
+    (tmp_path / "b.yaml").write_text("mlp: {where: {fp32: {tolerance: 0.5}}}\n")
+    given = [("suite.policy_file=a.yaml",), ("suite.policy_file=b.yaml",), ("policy.tolerance=0.5",)]
+    lines = [planned(cli(*words, "model=mlp", "plan=true").stdout)["mlp"] for words in given]
+    assert len(set(lines)) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [("mpl: {}", "Did you mean: mlp"), ("- mlp", "give model names"), ("mlp: {foo: 1}", "foo"), (None, "can't be read")],
+)
+def test_bad_policy_files(cli: Any, tmp_path: Path, text: str | None, word: str) -> None:
+    """One sentence that names the file, exit 2."""
+    if text is not None:
+        (tmp_path / "p.yaml").write_text(text)
+    done = cli("suite.policy_file=p.yaml", "plan=true")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert word in done.stderr
+    assert "p.yaml" in done.stderr
+
+
+def test_a_fixed_batch_size(cli: Any) -> None:
+    """A model that can't be given another batch size is a row that says so, and runs with its own."""
+    words = ("model=mlp", "policy.fixed_batch_size=true", "plan=true")
+    assert "unsupported: mlp has a fixed batch size" in cli(*words, "batch_size=3").stdout
+    assert planned(cli(*words, "experiment=accuracy").stdout)["mlp"].endswith("run")
+
+
+def test_batch_sizes_of_a_file(cli: Any, tmp_path: Path) -> None:
+    """Upstream's lines, with comma, space or both; a model that the file lacks keeps its own."""
+    (tmp_path / "sizes.txt").write_text("mlp,5\nconvnet 7  # a comment\n\nelse , 16\n")
+    lines = planned(cli("select.batch_size_file=sizes.txt", "plan=true").stdout)
+    assert [lines[name].split()[1] for name in ("mlp", "convnet", "transformer")] == ["5", "7", "demo"]
+    done = cli("select.batch_size_file=sizes.txt", "batch_size=2", "plan=true")
+    assert (done.returncode, "give one of them" in done.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("line", ["mlp,-1", "mlp", "mlp,x", "a b 3", "mlp,0"])
+def test_lines_without_a_batch_size(tmp_path: Path, line: str) -> None:
+    """The file, the line and what it should look like."""
+    path = tmp_path / "sizes.txt"
+    path.write_text(f"vgg16,64\n{line}\n")
+    with pytest.raises(UsageError, match="line 2"):
+        batch_sizes.read(str(path), {})
+
+
+def test_batch_sizes_of_a_result(tmp_path: Path) -> None:
+    """The CSV of experiment=batch_size: rows of the same suite, device, mode and precision that have an answer."""
+    path = tmp_path / "batch_size.csv"
+    path.write_text(
+        f"dev,name,{batch_sizes.LARGEST},suite,mode,precision\n"
+        "cpu,mlp,64,demo,inference,fp32\ncpu,mlp,8,demo,training,fp32\ncpu,convnet,,demo,inference,fp32\n"
+    )
+    run = {"suite": "demo", "dev": "cpu", "mode": "inference", "precision": "fp32"}
+    assert batch_sizes.read(str(path), run) == {"mlp": 64}
+    with pytest.raises(UsageError, match="bf16"):
+        batch_sizes.read(str(path), {**run, "precision": "bf16"})
+
+
+def test_what_a_check_reads() -> None:
+    """No reference where the policy forbids it, more eager runs for a model that differs from itself."""
+    workload = Demo().load("mlp", LoadRequest(batch_size=2))
+    settings = Check(replace(workload, policy=Policy(reference=False, nondeterministic=True))).settings
+    assert (settings.reference, settings.eager_runs) == (False, 5)
+    assert Check(workload).settings.reference
+
+
+def test_what_an_accuracy_row_reads(cli: Any, tmp_path: Path) -> None:
+    """Runs, eval mode, reference, tolerance and determinism of a policy are in the row, and so is the policy."""
+    policy = {"check_runs": 3, "eval_mode": True, "reference": False, "tolerance": 0.5, "deterministic_algorithms": False}
+    words = [f"policy.{key}={json.dumps(value)}" for key, value in policy.items()]
+    done = cli("model=mlp", "experiment=accuracy", "backend=eager", "mode=training", *words, "hydra.run.dir=out")
+    from runner.results.reader import read_run
+
+    row = read_run(tmp_path / "out").rows[0]
+    assert row["status"] == "ok", done.stdout
+    assert (row["runs"], row["eval_mode"], row["reference"], row["tolerance"]) == (3, True, "none", 0.5)
+    assert not row["determinism"].startswith("algorithms")
+    assert json.loads(row["policy"]) == policy
+
+
+def test_inputs_stay_as_they_are() -> None:
+    """`cast_inputs: false` casts the parameters only."""
+    for policy, dtype in ((Policy(), torch.float16), (Policy(cast_inputs=False), torch.float32)):
+        workload = Demo().load("convnet", LoadRequest(batch_size=1, policy=policy)).cast(Precision("fp16", "float16"))
+        assert {t.dtype for t in tensors_of(workload.args)} == {dtype}
+        assert {p.dtype for p in workload.parameters().values()} == {torch.float16}
+
+
+def test_a_divided_loss() -> None:
+    """`loss_divisor` divides the loss of any output."""
+    assert Divided(lambda x: x.sum(), 4.0)(torch.ones(8)) == 2.0
+
+
+class Small:
+    """A device with 1 MB of free memory."""
+
+    def free_memory_bytes(self) -> int:
+        """Bytes."""
+        return 1_000_000
+
+
+def cell_config(**more: Any) -> dict[str, Any]:
+    """A cell of suite demo on the device above."""
+    suite = {"_target_": "runner.loaders.demo.Demo"}
+    return {"choices": {"suite": "demo"}, "suite": suite, "device": {"type": "npu"}, **more}
+
+
+def test_a_model_too_big_is_refused_before_it_is_loaded() -> None:
+    """With the figures; in training gradients and the optimizer's states count too, in the precision's own width."""
+    with pytest.raises(Unsupported, match=r"mlp does not fit: 2\.66e\+05 parameters need 0\.0 GB.*0\.0 GB are free on npu"):
+        memory_need.refuse_too_big(cell_config(), "mlp", Small())
+    memory_need.refuse_too_big(cell_config(), "convnet", Small())
+    memory_need.refuse_too_big(cell_config(), "not_counted", Small())
+    training = {"mode": {"name": "training"}, "optimizer": {"_target_": "runner.optimizers.adam.Adam"}}
+    assert memory_need.need(100, training)[0] == 100 * 4 * 4
+    assert memory_need.need(100, {**training, "precision": {"dtype": "bfloat16"}})[0] == 100 * 2 * 4
+    assert memory_need.need(100, {"precision": {"dtype": "bfloat16"}})[0] == 400
+
+
+def test_fast_models(cli: Any) -> None:
+    """`select.fast=true` keeps those with a short recorded step; a policy may say that a model is slow."""
+    done = cli("suite=torchbench", "select.fast=true", "device=cuda", "plan=true")
+    assert "lennard_jones" in planned(done.stdout), done.stderr
+    assert "hf_T5_large" not in planned(done.stdout)
+    done = cli("select.fast=true", "device=cpu", "policy.slow=true", "plan=true")
+    assert (done.returncode, "select.fast=true leaves nothing" in done.stderr) == (2, True)
