@@ -29,7 +29,7 @@ lint: $(READY)  ## style and types only
 $(VENV)/.ready: pyproject.toml constraints.txt
 	$(PYTHON_BASE) -m venv $(VENV)
 	$(RUN) -m pip install -q -c constraints.txt torch==2.13.0
-	$(RUN) -m pip install -q -c constraints.txt -e '.[suites,history,report,slurm,joblib,dev]'
+	$(RUN) -m pip install -q -c constraints.txt -e '.[suites,onnx,quantization,history,report,slurm,joblib,dev]'
 	touch $@
 
 clean:  ## remove the environment
