@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from runner import registry
 from runner.cells import Cell
-from runner.compile_stats import Mark, explanation
+from runner.compiling.stats import Mark, explanation
 from runner.determinism import ENVIRONMENT, Applied, deterministic
 from runner.errors import UsageError
 from runner.experiment import Attempt, Context, Experiment, Outcome

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from runner import processes, registry
 from runner.cells import Cell
-from runner.compile_stats import STATISTICS, Mark
+from runner.compiling.stats import STATISTICS, Mark
 from runner.errors import UsageError
 from runner.experiment import Attempt, Context, Experiment, Outcome
 from runner.measure.statistics import median_interval

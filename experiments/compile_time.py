@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from runner.cells import Cell
-from runner.compile_stats import COMPILE_METRICS, STATISTICS, Mark, backed
-from runner.compiler_caches import fresh_caches, use_caches
+from runner.compiling.caches import fresh_caches, use_caches
+from runner.compiling.stats import COMPILE_METRICS, STATISTICS, Mark, backed
 from runner.experiment import Attempt, Context, Experiment, Outcome
 from runner.results.columns import Column, Phase, Row, Status, join_flags
 
@@ -101,7 +101,7 @@ class CompileTime(Experiment):
                 yield from self._start("cached", workload, context)
 
     def _start(self, start: str, workload: Workload, context: Context) -> Iterator[Row]:
-        from runner.instruction_count import counted
+        from runner.compiling.instruction_count import counted
 
         assert context.backend is not None
         mark, before = Mark.now(), cache_counts()

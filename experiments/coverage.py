@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from runner.cells import Cell
-from runner.compile_stats import CAPTURE, Mark, backed
+from runner.compiling.stats import CAPTURE, Mark, backed
 from runner.experiment import Context, Experiment
 from runner.results.columns import Column, Phase, Row
 
@@ -42,7 +42,7 @@ class Coverage(Experiment):
 
     def run(self, workload: Workload, context: Context) -> Iterable[Row]:
         """Eager, compile, count; each counted step starts from the same weights and random numbers."""
-        from runner.coverage_count import Marks, Place
+        from runner.compiling.coverage import Marks, Place
 
         assert context.backend is not None
         step = starter(workload, context)

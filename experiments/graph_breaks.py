@@ -8,10 +8,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from runner.break_reasons import BREAKS
 from runner.cells import Cell
-from runner.compilations import RECOMPILATIONS
-from runner.compile_stats import CAPTURE, Mark, backed, explanation
+from runner.compiling.break_reasons import BREAKS
+from runner.compiling.compilations import RECOMPILATIONS
+from runner.compiling.stats import CAPTURE, Mark, backed, explanation
 from runner.experiment import Context, Experiment
 from runner.results.columns import Column, Phase, Row
 
@@ -67,9 +67,9 @@ class GraphBreaks(Experiment):
 
     def run(self, workload: Workload, context: Context) -> Iterable[Row]:
         """Eager once, then the backend."""
-        from runner import break_reasons
-        from runner.compilations import Compilations
-        from runner.trace_log import records
+        from runner.compiling import break_reasons
+        from runner.compiling.compilations import Compilations
+        from runner.compiling.trace_log import records
 
         assert context.backend is not None
         with context.phase(Phase.EAGER):

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from runner.cells import Cell
-from runner.compile_stats import backed
-from runner.compiler_caches import fresh_caches, use_caches
+from runner.compiling.caches import fresh_caches, use_caches
+from runner.compiling.graph_files import GraphFile, Level, graph_files, operators
+from runner.compiling.stats import backed
 from runner.errors import Unsupported
 from runner.experiment import Attempt, Context, Experiment, Outcome
-from runner.graph_files import GraphFile, Level, graph_files, operators
 from runner.results.columns import Column, Phase, Row
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class Graphs(Experiment):
 
     def run(self, workload: Workload, context: Context) -> Iterable[Row]:
         """One step of the backend."""
-        from runner.trace_log import records
+        from runner.compiling.trace_log import records
 
         assert context.backend is not None
         with context.phase(Phase.COMPILE), records() as said:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from runner.cells import Cell
-from runner.compile_stats import CAPTURE, Mark, backed
+from runner.compiling.stats import CAPTURE, Mark, backed
 from runner.experiment import Context, Experiment
 from runner.results.columns import Column, Phase, Row
 from runner.timing import MEASURED, Timer
@@ -53,7 +53,7 @@ class Overhead(Experiment):
 
     def run(self, workload: Workload, context: Context) -> Iterable[Row]:
         """Count graphs, then measure; dynamo forgets everything between the parts."""
-        from runner.compiled_graphs import each_graph, replayed
+        from runner.compiling.graphs import each_graph, replayed
 
         with context.phase(Phase.EAGER):
             workload.step(workload.model)
@@ -73,7 +73,7 @@ class Overhead(Experiment):
             yield from self._bare(workload, candidate, timer, context, calls)
 
     def _graph_calls(self, workload: Workload, context: Context) -> int:
-        from runner.compiled_graphs import Counting, each_graph
+        from runner.compiling.graphs import Counting, each_graph
 
         assert context.backend is not None
         counting = Counting()
@@ -91,8 +91,8 @@ class Overhead(Experiment):
         """The backend's callable after some of `call`, from a dynamo that knows nothing; and columns of its guards."""
         import torch
 
-        from runner.compilations import Compilations
-        from runner.compiled_graphs import guard_times
+        from runner.compiling.compilations import Compilations
+        from runner.compiling.graphs import guard_times
 
         assert context.backend is not None
         torch._dynamo.reset()

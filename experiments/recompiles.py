@@ -9,14 +9,14 @@ from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
 from runner.cells import Cell
-from runner.compile_stats import backed
-from runner.compiler_caches import fresh_caches, use_caches
+from runner.compiling.caches import fresh_caches, use_caches
+from runner.compiling.stats import backed
 from runner.errors import Unsupported
 from runner.experiment import Attempt, Context, Experiment, Outcome
 from runner.results.columns import Column, Phase, Row, Status
 
 if TYPE_CHECKING:
-    from runner.input_variations import Variation
+    from runner.compiling.input_variations import Variation
     from runner.workload import Workload
 
 #: What became of a variation.
@@ -96,7 +96,7 @@ class Recompiles(Experiment):
                 yield totals(found)
 
     def _variations(self, workload: Workload) -> list[Variation]:
-        from runner import input_variations as made
+        from runner.compiling import input_variations as made
         from runner.dynamic import batch_sizes
 
         batches, lengths = self.batch_sizes, self.sequence_lengths
@@ -119,7 +119,7 @@ class Recompiles(Experiment):
         """Seconds for the model's own inputs, and a row for each variation."""
         import torch
 
-        from runner.compilations import Compilations
+        from runner.compiling.compilations import Compilations
 
         assert context.backend is not None
         torch._dynamo.reset()
@@ -136,7 +136,7 @@ class Recompiles(Experiment):
 
 def _tried(variation: Variation, workload: Workload, candidate: Callable[..., Any]) -> Row:
     """Columns of one variation: eager first, for what eager refuses says nothing about the backend."""
-    from runner.compilations import Compilations
+    from runner.compiling.compilations import Compilations
 
     try:
         with variation.made(workload) as varied:

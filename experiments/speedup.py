@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from runner import processes, registry
 from runner.baseline import Baseline
 from runner.cells import Cell
-from runner.compile_stats import COMPILE_METRICS, GRAPH_BREAKS, STATISTICS, Mark, explanation
-from runner.compiler_caches import fresh_caches, use_caches
+from runner.compiling.caches import fresh_caches, use_caches
+from runner.compiling.stats import COMPILE_METRICS, GRAPH_BREAKS, STATISTICS, Mark, explanation
 from runner.config import default_node
 from runner.errors import UsageError
 from runner.experiment import Attempt, Context, Experiment, Outcome
@@ -164,7 +164,7 @@ class Speedup(Experiment):
         """The backend's callable after its first calls at every batch size."""
         assert context.backend is not None
         if self._others:
-            from runner.compiler_settings import CompilerSettings
+            from runner.compiling.settings import CompilerSettings
 
             self._before = CompilerSettings()
         use_caches(context.options["caches"])

@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 
 from runner import guard, planning, prewarm
 from runner.cells import CHOICES, Cell
-from runner.compiler_caches import fresh_caches
+from runner.compiling.caches import fresh_caches
 from runner.environment import Environment, describe
 from runner.errors import UsageError
 from runner.execute import Execution

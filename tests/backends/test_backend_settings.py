@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from runner import registry
-from runner.compile_stats import statistics
+from runner.compiling.stats import statistics
 from runner.errors import Unsupported, UsageError
 from runner.worker.context import checkpoint_activations
 from runner.workload import Mode, Workload

@@ -10,9 +10,9 @@ import pytest
 
 from experiments.compile_time import CompileTime, combined, estimate
 from runner.cells import Cell
-from runner.compiler_caches import CACHES, fresh_caches, remove_leftovers
+from runner.compiling.caches import CACHES, fresh_caches, remove_leftovers
+from runner.compiling.instruction_count import counted
 from runner.experiment import Outcome
-from runner.instruction_count import counted
 from runner.results.columns import Status
 from runner.results.reader import read_rows, read_run
 
@@ -115,7 +115,7 @@ def test_instructions_are_counted_where_the_kernel_can(
 
 def test_caches_of_dead_processes_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Those of living ones stay."""
-    monkeypatch.setattr("runner.compiler_caches.gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr("runner.compiling.caches.gettempdir", lambda: str(tmp_path))
     (tmp_path / f"{CACHES}4194305-x").mkdir()
     (tmp_path / f"{CACHES}1-x").mkdir()
     remove_leftovers()

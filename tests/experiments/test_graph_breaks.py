@@ -13,10 +13,10 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "fixtures"))
 import captures
 
 from experiments.graph_breaks import GraphBreaks
-from runner.break_reasons import breaks, rows
-from runner.compilations import plain
+from runner.compiling.break_reasons import breaks, rows
+from runner.compiling.compilations import plain
+from runner.compiling.trace_log import Record
 from runner.results.reader import read_rows, read_run
-from runner.trace_log import Record
 
 FILE = captures.__file__
 

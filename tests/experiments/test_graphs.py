@@ -13,10 +13,10 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "fixtures"))
 import captures
 
 from experiments.graphs import Graphs
+from runner.compiling.graph_files import Level, graph_files, operators
+from runner.compiling.trace_log import Record
 from runner.errors import Unsupported
-from runner.graph_files import Level, graph_files, operators
 from runner.results.reader import read_rows, read_run
-from runner.trace_log import Record
 
 
 def histogram(done: captures.Done, direction: str) -> dict[str, int]:

@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "fixtures"))
 import captures
 
 from experiments.overhead import Overhead, difference
-from runner.compiled_graphs import Counting, each_graph, guard_times, replayed
+from runner.compiling.graphs import Counting, each_graph, guard_times, replayed
 from runner.measure.statistics import hodges_lehmann
 from runner.results.reader import read_run
 

@@ -13,8 +13,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "fixtures"))
 import captures
 
 from experiments.recompiles import Recompiles
-from runner import input_variations
 from runner.backends.dynamo import Dynamo
+from runner.compiling import input_variations
 from runner.errors import Unsupported
 from runner.results.reader import read_rows, read_run
 

@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from runner.compiling.trace_log import Record
 from runner.results.columns import Column, Row
-from runner.trace_log import Record
 
 BREAKS = (
     Column("kind", str, "", "break: two graphs with Python between them; fallback: the whole frame is left to eager"),

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 
-from runner.trace_log import Record
+from runner.compiling.trace_log import Record
 
 
 class Level(str, Enum):

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
 
-from runner.compiled_graphs import Graph, each_graph
+from runner.compiling.graphs import Graph, each_graph
 
 _MODEL, _GRAPH = "runner: model", "runner: graph"
 _BACKWARD = "autograd::engine::evaluate_function: "
