@@ -10,6 +10,7 @@ import re
 import secrets
 import signal
 import sys
+import textwrap
 import warnings
 from collections.abc import Mapping, Sequence
 from types import FrameType
@@ -27,6 +28,8 @@ from runner.errors import UsageError
 from runner.worker.signals import Interrupted
 
 INTERRUPTED = (130, 143)
+#: Longest line of --help.
+HELP_WIDTH = 118
 #: Lines of Hydra's messages that would lead the reader astray: `+key=...` is refused here.
 NOISE = re.compile(
     r"^\s*(full_key:|object_type=|reference_type=|To append to your (config|default list) use|Set the env)"
@@ -118,7 +121,8 @@ def groups() -> str:
     """The groups and their options for `--help`, a line each."""
     folders = [f for f in sorted(conf_dir().iterdir()) if f.is_dir() and f.name not in {"hydra", "models"}]
     names = {folder.name: sorted(path.stem for path in folder.glob("*.yaml")) for folder in folders}
-    return "\n".join(f"  {group + '=':13}{' | '.join(options)}" for group, options in names.items())
+    lines = [f"  {group + '=':13}{' | '.join(options)}" for group, options in names.items()]
+    return "\n".join(textwrap.fill(line, HELP_WIDTH, subsequent_indent=" " * 15) for line in lines)
 
 
 def slug(text: str, longest: int = 120) -> str:

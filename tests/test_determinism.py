@@ -23,7 +23,7 @@ def test_all_is_set_and_undone() -> None:
     before = now()
     with deterministic(3) as applied:
         assert now()[:5] == [True, True, True, False, False]
-        assert len(applied.names) == len(determinism._settings(3))
+        assert len(applied.names) == len(determinism._settings(3, algorithms=True))
     assert now() == before
     with pytest.raises(ValueError, match="inside"), deterministic(3):
         raise ValueError("inside")
@@ -61,7 +61,7 @@ def test_what_cannot_be_undone_is_an_error(monkeypatch: pytest.MonkeyPatch) -> N
     """Nothing that follows in this process could be trusted."""
     values = iter([1, 2, 2])
     stuck = determinism._Setting("stuck", 2, lambda: next(values), lambda _: None)
-    monkeypatch.setattr(determinism, "_settings", lambda _: (stuck,))
+    monkeypatch.setattr(determinism, "_settings", lambda _, algorithms: (stuck,) if algorithms else ())
     with pytest.raises(RuntimeError, match="could not be put back: stuck"), deterministic(0):
         values = iter([2, 2])
 
