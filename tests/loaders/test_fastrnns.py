@@ -53,6 +53,8 @@ def weighted() -> list[Any]:
     return [pytest.param(n, marks=pytest.mark.slow if n.startswith(COSTLY) else ()) for n in names]
 
 
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # dynamo looks at it while it compiles
+@pytest.mark.filterwarnings("ignore:Converting a tensor to a Python boolean")  # torchvision's, while it is traced
 @pytest.mark.parametrize("name", weighted())
 def test_equal_outputs_states_and_gradients(name: str) -> None:
     """A runner reproduces the one that it is said to be equal to."""
