@@ -107,10 +107,20 @@ def build(name: str, entry: Entry, request: LoadRequest) -> Workload:
         device=request.device,
         draw=Draw(request.seed, request.device),
     )
-    module, _, function = entry.build.partition(":")
-    builder = getattr(importlib.import_module(f"runner.loaders.builtin.{module}"), function)
+    return assemble(name, f"builtin.{entry.build}", entry.options, order, request)
+
+
+def assemble(
+    name: str, build: str, options: Mapping[str, Any], order: Any, request: LoadRequest, **more: Any
+) -> Workload:
+    """The workload of what the builder "module:function" below `runner.loaders` makes of an order.
+
+    `order` is the builder's own kind, with `training` and `batch_size`; `more` are further fields of the workload.
+    """
+    module, _, function = build.partition(":")
+    builder = getattr(importlib.import_module(f"runner.loaders.{module}"), function)
     with seeded(request.seed, request.device):
-        parts: Parts = builder(order, **entry.options)
+        parts: Parts = builder(order, **options)
     return Workload(
         name=name,
         model=parts.model.to(request.device).train(order.training),
@@ -121,6 +131,7 @@ def build(name: str, entry: Entry, request: LoadRequest) -> Workload:
         loss=parts.loss,
         policy=request.policy,
         device=request.device,
+        **more,
     )
 
 

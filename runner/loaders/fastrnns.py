@@ -5,13 +5,12 @@ All runners of a family have equal weights, inputs and loss. The names are those
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from runner.loaders import WithPolicies
-from runner.loaders._building import Draw, chosen_batch_size, seeded
+from runner.loaders._building import Draw, assemble, chosen_batch_size
 from runner.loaders.rnns import switches
 from runner.loaders.rnns.catalogue import CATALOGUE, Group, Runner
 from runner.loaders.rnns.switches import Executor, Fuser, Tuning
@@ -54,23 +53,10 @@ class Fastrnns(WithPolicies):
         runner = CATALOGUE[name]
         order = self._order(name, runner, request)
         flags = self._switch(runner, request.device)
-        module, _, function = runner.build.partition(":")
-        builder = getattr(importlib.import_module(f"runner.loaders.rnns.{module}"), function)
-        with seeded(request.seed, request.device):
-            parts = builder(order, **runner.options)
-        return Workload(
-            name=name,
-            model=parts.model.to(request.device).train(order.training),
-            args=parts.args,
-            batch_size=order.batch_size,
-            mode=request.mode,
-            loss=parts.loss,
-            policy=request.policy,
-            device=request.device,
-            family=runner.family,
-            compiles=runner.compiles,
-            flags=flags + (("dropout_without_effect",) if self.num_layers == 1 and "dropout" in name else ()),
-        )
+        if self.num_layers == 1 and "dropout" in name:
+            flags = (*flags, "dropout_without_effect")
+        more = {"family": runner.family, "compiles": runner.compiles, "flags": flags}
+        return assemble(name, f"rnns.{runner.build}", runner.options, order, request, **more)
 
     def _order(self, name: str, runner: Runner, request: LoadRequest) -> Order:
         from runner.loaders.rnns.parts import Order, Shapes

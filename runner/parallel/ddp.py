@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
-from runner.parallel.fsdp import module_of
 from runner.parallel.settings import Ranks
+from runner.parallel.sharding import module_of
 
 if TYPE_CHECKING:
     from runner.workload import Workload

@@ -5,30 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from runner.errors import UsageError
-from runner.parallel.blocks import Wrap, units
-from runner.parallel.fsdp import DTYPES, dtype, module_of
-from runner.parallel.settings import Ranks
+from runner.parallel.blocks import units
+from runner.parallel.sharding import Sharded, dtype, module_of
 
 if TYPE_CHECKING:
     from runner.workload import Workload
 
 
 @dataclass
-class Fsdp2(Ranks):
+class Fsdp2(Sharded):
     """Each unit, then the rest of the model."""
 
-    wrap_policy: Wrap = Wrap.blocks
-    min_params: int = 100_000
-    param_dtype: str | None = None
-    reduce_dtype: str | None = None
     reshard_after_forward: bool = True
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name in ("param_dtype", "reduce_dtype"):
-            if getattr(self, name) not in (None, *DTYPES):
-                raise UsageError(f"parallel.{name}={getattr(self, name)}: give one of {', '.join(DTYPES)}, or null")
 
     def wrap(self, workload: Workload) -> Workload:
         """The model, sharded in place over all ranks."""

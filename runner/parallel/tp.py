@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from runner.errors import Unsupported, UsageError
-from runner.parallel.fsdp import module_of
 from runner.parallel.settings import Ranks
+from runner.parallel.sharding import module_of
 
 if TYPE_CHECKING:
     import torch
