@@ -70,6 +70,7 @@ def _run(cfg: DictConfig, directory: Path, sweep: Path | None) -> None:
     hydra = HydraConfig.get()
     sources = [Path(s.path) for s in hydra.runtime.config_sources if s.schema == "file"]
     plan = planning.make(cfg, hydra.runtime.choices, sources, sweep is not None)
+    prewarm.refuse(cfg, plan.experiment, hydra.overrides.task)
     if cfg.plan:
         print_plan(plan.cells, sys.stdout, earlier_seconds(sweep or directory), plan.limits.cell_s)
         return
@@ -78,7 +79,6 @@ def _run(cfg: DictConfig, directory: Path, sweep: Path | None) -> None:
 
 
 def _execute(cfg: DictConfig, plan: Plan, directory: Path, sweep: Path | None) -> None:
-    prewarm.refuse(cfg, plan.experiment, HydraConfig.get().overrides.task)
     environment = describe(plan.cells[0].config)
     record = _record(plan, environment, HydraConfig.get(), sweep is not None)
     # In a launcher's process a used folder is that of the same job, which a batch system has started again.

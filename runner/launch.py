@@ -151,14 +151,15 @@ def sentence(error: BaseException) -> str:
         lines += [first] if first not in lines else []
         if near := similar_keys(cause):
             lines[-1] += f". Did you mean: {', '.join(near)}?"
-    return " ".join(lines) or type(error).__name__
+    return " ".join(lines).replace("ConfigKeyError raised while composing config: ", "") or type(error).__name__
 
 
 def similar_keys(error: OmegaConfBaseException) -> list[str]:
     """What a misspelt key of a typed node may have meant."""
     kind = error.object_type
     names = [field.name for field in dataclasses.fields(kind)] if dataclasses.is_dataclass(kind) else []
-    return difflib.get_close_matches(str(error.key).rpartition(".")[2], names)
+    given = str(error.key).rpartition(".")[2]
+    return [] if given in names else difflib.get_close_matches(given, names)  # a known key has a wrong value
 
 
 def ungrammatical(word: str) -> str:

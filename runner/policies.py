@@ -98,7 +98,8 @@ def resolve(entries: Entries, given: Mapping[str, Any], at: Situation) -> dict[s
             named = f"{place}: where {condition}"
             typed = _typed(fields or {}, named)
             policy |= typed if at.holds(condition, named) else {}
-    return policy | _given(given)
+    own = _given(given)
+    return policy | (_typed(own, "on the command line") if own else {})
 
 
 def _typed(fields: Mapping[str, Any], place: str) -> dict[str, Any]:

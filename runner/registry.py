@@ -104,7 +104,7 @@ MANY = 200
 
 def unknown(what: str, given: str, allowed: Iterable[str]) -> str:
     """Sentence for a name that is not known: suggestions when there are near ones, else the first twenty."""
-    allowed = sorted(allowed)
+    allowed = sorted(set(allowed))
     near = difflib.get_close_matches(given, allowed, n=3, cutoff=0.6)
     near += [n for n in allowed if given and given in n and n not in near][: 3 - len(near)]
     if near:

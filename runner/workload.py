@@ -73,6 +73,24 @@ class Policy:
     nondeterministic: bool | None = None  # eager differs from itself: checks learn its noise from more runs
     deterministic_algorithms: bool | None = None  # false: checks don't ask torch for deterministic algorithms
 
+    def __post_init__(self) -> None:
+        """Raise ValueError with field, value and bound."""
+        for name, text, holds in _BOUNDS:
+            value = getattr(self, name)
+            if value is not None and not holds(value):
+                raise ValueError(f"policy.{name} is {value}: it must be {text}")
+
+
+_BOUNDS: tuple[tuple[str, str, Callable[[Any], bool]], ...] = (
+    ("batch_size_inference", "at least 1", lambda v: v >= 1),
+    ("batch_size_training", "at least 1", lambda v: v >= 1),
+    ("batch_divisor", "at least 1", lambda v: v >= 1),
+    ("loss_divisor", "above 0", lambda v: v > 0),
+    ("tolerance", "at least 0", lambda v: v >= 0),
+    ("iou", "above 0 and at most 1", lambda v: 0 < v <= 1),
+    ("check_runs", "at least 1", lambda v: v >= 1),
+)
+
 
 @dataclass(frozen=True)
 class LoadRequest:
