@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from runner import registry
 from runner.cells import Cell
 from runner.compiling.stats import Mark, explanation
-from runner.determinism import ENVIRONMENT, Applied, deterministic
+from runner.determinism import ENVIRONMENT, as_asked
 from runner.errors import UsageError
 from runner.experiment import Attempt, Context, Experiment, Outcome
 from runner.loaders import CheckDefaults
@@ -137,10 +137,7 @@ class Accuracy(Experiment):
     def run(self, workload: Workload, context: Context) -> Iterable[Row]:
         """What one of the cell's children is for."""
         with ExitStack() as stack:
-            applied = Applied()
-            if self.deterministic:
-                algorithms = workload.policy.deterministic_algorithms is not False
-                applied = stack.enter_context(deterministic(context.seed, algorithms=algorithms))
+            applied = stack.enter_context(as_asked(workload, context.seed, wanted=self.deterministic))
             self._set_mode(workload, context.cell)
             yield {"eval_mode": not getattr(workload.model, "training", False), "determinism": applied.words}
             steps = {"minify": self._minify, "bisect": self._bisect}.get(context.options.get("aid", ""), self._check)

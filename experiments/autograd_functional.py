@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import math
-import os
 import statistics
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from functools import partial
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from runner import processes, registry
 from runner.cells import Cell
+from runner.compiling.caches import fresh_caches, use_caches
 from runner.compiling.stats import STATISTICS, Mark
 from runner.errors import UsageError
 from runner.experiment import Attempt, Context, Experiment, Outcome
@@ -214,11 +213,8 @@ class _Sides:
     def _compile(self) -> Generator[Row, None, tuple[Callable[[], Any], Any]]:
         """The compiled side and its result; its first call has empty compiler caches."""
         mark = Mark.now()
-        with (
-            TemporaryDirectory(prefix="runner-cache-", ignore_cleanup_errors=True) as caches,
-            self.context.phase(Phase.COMPILE),
-        ):
-            os.environ |= {"TORCHINDUCTOR_CACHE_DIR": f"{caches}/inductor", "TRITON_CACHE_DIR": f"{caches}/triton"}
+        with fresh_caches() as caches, self.context.phase(Phase.COMPILE):
+            use_caches(caches)
             own = self._compiled()
             started = time.perf_counter()
             self._call(own, self.by_func)

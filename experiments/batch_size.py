@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import resource
-import time
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from runner.cells import Cell
 from runner.errors import UsageError
 from runner.experiment import Attempt, Context, Experiment, Outcome
 from runner.results.columns import Column, Phase, Row, Status, join_flags
+from runner.timing import step_peak_bytes, wall_s
 
 if TYPE_CHECKING:
     from runner.workload import Workload
@@ -73,8 +73,6 @@ class BatchSize(Experiment):
 
     def run(self, workload: Workload, context: Context) -> Iterable[Row]:
         """Some steps of one size."""
-        from runner.timing import step_peak_bytes
-
         asked = context.cell.config["batch_size"]
         if workload.batch_size != asked:
             from runner.errors import Unsupported
@@ -158,10 +156,6 @@ class Search:
 
 def _step(workload: Workload, call: Callable[..., Any], context: Context) -> float:
     """Seconds of one step."""
-    context.device.synchronize()
-    started = time.perf_counter()
-    workload.step(call)
-    context.device.synchronize()
-    seconds = time.perf_counter() - started
+    seconds = wall_s(lambda: workload.step(call), context)
     context.expect_call(seconds)
     return seconds

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import time
 import traceback
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +15,7 @@ from runner.errors import UsageError
 from runner.experiment import Attempt, Context, Experiment, Outcome
 from runner.measure import statistics
 from runner.results.columns import Column, Phase, Row, Status
-from runner.timing import Timer
+from runner.timing import Timer, wall_s
 
 if TYPE_CHECKING:
     from runner.measure.engine import Measurement
@@ -202,21 +201,12 @@ def _settle(passes: Passes, context: Context) -> float:
     """Do both passes until what compiles has compiled; returns the seconds of the first time."""
     first = last = 0.0
     for step in range(SETTLING_STEPS):
-        last = _seconds(passes.try_out, context)
+        last = wall_s(passes.try_out, context)
         first = first or last
         if step == 0 and last > SLOW_STEP_S:
             break
     context.expect_call(2 * last)  # each of the two measurements needs a forward, one of them a backward as well
     return first
-
-
-def _seconds(call: Callable[[], Any], context: Context) -> float:
-    """Wall time from an idle device to an idle device."""
-    context.device.synchronize()
-    started = time.perf_counter()
-    call()
-    context.device.synchronize()
-    return time.perf_counter() - started
 
 
 def _figures(key: str, measured: Measurement, related: bool) -> Row:

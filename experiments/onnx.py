@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
-import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,7 +17,7 @@ from runner.onnx_export import buckets, pass_rates
 from runner.onnx_export.facts import NODE_COLUMNS, facts_of
 from runner.onnx_export.failure import COLUMNS, Finding, OnnxError, Step, missing_operators
 from runner.results.columns import Column, Phase, Row, Status
-from runner.timing import MEASURED, Timer, step_peak_bytes
+from runner.timing import MEASURED, Timer, breakeven, step_peak_bytes, wall_s
 
 if TYPE_CHECKING:
     from runner.backends.onnxruntime import Onnxruntime
@@ -121,7 +119,7 @@ class _Cell:
     def first(self) -> Iterator[Row]:
         """Everything."""
         with self.context.phase(Phase.EAGER):
-            eager_s = self._seconds(self.workload.model)
+            eager_s = wall_s(partial(self.workload.step, self.workload.model), self.context)
             self.context.expect_call(eager_s)
         with self.context.phase(Phase.COMPILE):
             self.backend.check(self.workload)
@@ -140,7 +138,7 @@ class _Cell:
         with self.context.phase(Phase.COMPILE):
             exported = self.backend.export(self.workload, self.folder)
             session = self.backend.open(exported, self.workload)
-            self._seconds(session)
+            wall_s(partial(self.workload.step, session), self.context)
         yield from self._time(session)
 
     def report(self, error: OnnxError) -> None:
@@ -166,8 +164,8 @@ class _Cell:
         session = self.backend.open(exported, self.workload)
         names = {"providers": ";".join(session.providers), "unused_inputs": ";".join(session.unused)}
         yield {"step": Step.RUN.value, "session_s": session.seconds, "onnxruntime": session.version, **names}
-        seconds = self._seconds(session)
-        self.context.expect_call(self._seconds(session))
+        seconds = wall_s(partial(self.workload.step, session), self.context)
+        self.context.expect_call(wall_s(partial(self.workload.step, session), self.context))
         yield {"step": Step.COMPARE.value, "first_run_s": seconds, "ran": True}
         return session
 
@@ -245,14 +243,6 @@ class _Cell:
     def _reports(self) -> Path:
         return self.context.artifact("exporter")
 
-    def _seconds(self, f: Callable[..., Any]) -> float:
-        """Wall time of one step with `f`, from an idle device to an idle device."""
-        self.context.device.synchronize()
-        started = time.perf_counter()
-        self.workload.step(f)
-        self.context.device.synchronize()
-        return time.perf_counter() - started
-
 
 def _outcome(error: OnnxError) -> Row:
     """The outcome's columns: whatever the exporter or ONNX Runtime raises is about compiling."""
@@ -262,13 +252,9 @@ def _outcome(error: OnnxError) -> Row:
 
 def _final(row: Row, exporter: str) -> Row:
     """The row with what follows from other columns."""
-    return {**row, "exporter": exporter, "breakeven_iters": _breakeven(row)}
+    return {**row, "exporter": exporter, "breakeven_iters": breakeven(row, _spent_s(row))}
 
 
-def _breakeven(row: Row) -> int | None:
-    """Runs after which the time saved exceeds what it took to get there; None where no gain is certain."""
-    if row.get("status") != Status.OK or (row.get("speedup_lo") or 0) <= 1:
-        return None
-    spent_s = sum(row[name] for name in ("export_s", "session_s", "first_run_s"))
-    saved_s = (row["eager_latency"] - row["abs_latency"]) / 1e3
-    return math.ceil(spent_s / saved_s) if saved_s > 0 else None
+def _spent_s(row: Row) -> float:
+    """Seconds that it took to get to a session that has run."""
+    return sum(row.get(name) or 0.0 for name in ("export_s", "session_s", "first_run_s"))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -19,7 +17,7 @@ from runner.config import default_node
 from runner.errors import UsageError
 from runner.experiment import Attempt, Context, Experiment, Outcome
 from runner.results.columns import Column, Phase, Row, Status, join_flags
-from runner.timing import MEASURED, Timer, step_peak_bytes
+from runner.timing import MEASURED, Timer, breakeven, step_peak_bytes, wall_s
 
 if TYPE_CHECKING:
     from runner.measure.engine import Side
@@ -126,7 +124,7 @@ class Speedup(Experiment):
 
     def _final(self, cell: Cell, row: Row) -> Row:
         """The row with what follows from other rows and columns."""
-        row["breakeven_iters"] = _breakeven(row)
+        row["breakeven_iters"] = breakeven(row, row["compile_s"]) if row.get("compile_s") else None
         if self._baseline:
             row |= self._baseline.columns({**cell.row(), **row})
         return row
@@ -140,7 +138,7 @@ class Speedup(Experiment):
         with context.phase(Phase.LOAD):
             varied = sequence(workload, self.batch_sizes)
         with context.phase(Phase.EAGER):
-            eager_s = sum(_seconds(w, w.model, context) for w in varied)
+            eager_s = sum(wall_s(partial(w.step, w.model), context) for w in varied)
             context.expect_call(eager_s)
             before = State(workload) if first else None  # what a wrong backend does to the weights is not eager's fault
         mark = Mark.now()
@@ -172,7 +170,7 @@ class Speedup(Experiment):
         last_s = 0.0
         for one in varied:
             mark = Mark.now()
-            compiled.seconds.append(_seconds(one, compiled.call, context))
+            compiled.seconds.append(wall_s(partial(one.step, compiled.call), context))
             last_s += _settle(one, compiled.call, context)
             compiled.frames.append(mark.capture_since()["compiled_frames"])
         context.expect_call(last_s)
@@ -335,31 +333,14 @@ def tokens_per_s(varied: Sequence[Workload], latency_ms: float) -> float | None:
     return sum(tokens) / len(varied) / latency_ms * 1e3 if len(tokens) == len(varied) else None
 
 
-def _seconds(workload: Workload, f: Callable[..., Any], context: Context) -> float:
-    """Wall time of one step with `f`, from an idle device to an idle device."""
-    context.device.synchronize()
-    started = time.perf_counter()
-    workload.step(f)
-    context.device.synchronize()
-    return context.agree(time.perf_counter() - started)
-
-
 def _settle(workload: Workload, candidate: Callable[..., Any], context: Context) -> float:
     """Call until dynamo's counters stand still; returns the seconds of the last call."""
     unchanged, seconds, before = 0, 0.0, Mark.now().statistics
     for _ in range(MAX_SETTLING_CALLS):
-        seconds = _seconds(workload, candidate, context)
+        seconds = wall_s(partial(workload.step, candidate), context)
         after = Mark.now().statistics
         unchanged = unchanged + 1 if after == before else 0
         before = after
         if unchanged >= SETTLED_CALLS or (unchanged and seconds > SLOW_CALL_S):
             break
     return seconds
-
-
-def _breakeven(row: Row) -> int | None:
-    """Iterations after which the time saved exceeds the time that compiling took; None where no gain is certain."""
-    if row.get("status") != Status.OK or not row.get("compile_s") or (row.get("speedup_lo") or 0) <= 1:
-        return None
-    saved_s = (row["eager_latency"] - row["abs_latency"]) / 1e3
-    return math.ceil(row["compile_s"] / saved_s) if saved_s > 0 else None

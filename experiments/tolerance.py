@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from runner.cells import Cell
-from runner.determinism import ENVIRONMENT, Applied, deterministic
+from runner.determinism import ENVIRONMENT, as_asked
 from runner.experiment import Attempt, Context, Experiment, Outcome
 from runner.results.columns import Column, Phase, Row, Status
 from runner.results.verdicts import FAIL_ACCURACY
@@ -60,10 +60,7 @@ class Tolerance(Experiment):
         from runner import deviation
 
         with ExitStack() as stack:
-            applied = Applied()
-            if self.deterministic:
-                algorithms = workload.policy.deterministic_algorithms is not False
-                applied = stack.enter_context(deterministic(context.seed, algorithms=algorithms))
+            applied = stack.enter_context(as_asked(workload, context.seed, wanted=self.deterministic))
             start = stack.enter_context(started(workload))
             yield {"determinism": applied.words}
             with context.phase(Phase.EAGER):

@@ -10,7 +10,10 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from runner.workload import Workload
 
 #: What the environment of a process must have, before cuBLAS starts, for the same sums in the same order.
 ENVIRONMENT = {"CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
@@ -113,6 +116,16 @@ def deterministic(seed: int, *, algorithms: bool = True) -> Iterator[Applied]:
     left = [s.name for s in settings if s.read() != before[s.name]]
     if left:
         raise RuntimeError(f"settings that could not be put back: {', '.join(left)}")
+
+
+@contextmanager
+def as_asked(workload: Workload, seed: int, *, wanted: bool) -> Iterator[Applied]:
+    """`deterministic` as the workload's policy has it, or nothing where it is not `wanted`."""
+    if not wanted:
+        yield Applied()
+        return
+    with deterministic(seed, algorithms=workload.policy.deterministic_algorithms is not False) as applied:
+        yield applied
 
 
 @contextmanager

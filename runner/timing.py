@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable
 from copy import copy
 from dataclasses import replace
@@ -10,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from runner.experiment import Context
 from runner.measure.columns import COLUMNS, PROCESS_COLUMNS
 from runner.measure.settings import ClockKind
-from runner.results.columns import Column, Row
+from runner.results.columns import Column, Row, Status
 from runner.workload import Workload, tensors_of
 
 if TYPE_CHECKING:
@@ -104,6 +106,23 @@ class Timer:
         tuning = self._context.tuning
         own = {"threads": self._threads, "affinity": tuning.affinity, "malloc": self._malloc}
         return {**own, "process": 0, "n_processes": 1}
+
+
+def wall_s(call: Callable[[], object], context: Context) -> float:
+    """Wall time of one call in seconds, from an idle device to an idle device; of several ranks the slowest one's."""
+    context.device.synchronize()
+    started = time.perf_counter()
+    call()
+    context.device.synchronize()
+    return context.agree(time.perf_counter() - started)
+
+
+def breakeven(row: Row, spent_s: float) -> int | None:
+    """Steps after which the time that side B saves exceeds `spent_s`; None where no gain is certain."""
+    if row.get("status") != Status.OK or (row.get("speedup_lo") or 0) <= 1:
+        return None
+    saved_s = (row["eager_latency"] - row["abs_latency"]) / 1e3
+    return math.ceil(spent_s / saved_s) if saved_s > 0 else None
 
 
 def step_peak_bytes(workload: Workload, f: Callable[..., Any], context: Context) -> int:

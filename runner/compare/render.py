@@ -14,7 +14,7 @@ from runner.compare.judge import Comparison, Finding, Means, Verdict, means
 from runner.compare.likeness import Differences
 from runner.report.console import number
 from runner.report.terminal import differing
-from runner.results.text import printable
+from runner.results.text import finite, printable
 
 #: Verdicts that a reader wants to see at once; the others are folded away in Markdown.
 NOTABLE = (Verdict.REGRESSED, Verdict.STATUS_CHANGED, Verdict.MISSING, Verdict.IMPROVED)
@@ -228,16 +228,12 @@ def rows(comparison: Comparison) -> list[dict[str, Any]]:
             "mde80": finding.mde,
             "note": finding.note,
         }
-        found.append({**subject, **pair.distinct, **states, **ids, **{k: _finite(v) for k, v in facts.items()}})
+        found.append({**subject, **pair.distinct, **states, **ids, **{k: finite(v) for k, v in facts.items()}})
     return found
 
 
 def _sides(finding: Finding) -> list[tuple[str, Any]]:
     return [("base", finding.pair.base), ("new", finding.pair.new)]
-
-
-def _finite(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def to_csv(comparison: Comparison) -> str:
@@ -274,8 +270,8 @@ def to_json(comparison: Comparison, unlike: Differences) -> str:
             "base": average.old,
             "new": average.new,
             "change": average.change.center - 1,
-            "measurement_interval": [_finite(end - 1) for end in average.change.measurement],
-            "suite_interval": [_finite(end - 1) for end in average.change.suite],
+            "measurement_interval": [finite(end - 1) for end in average.change.measurement],
+            "suite_interval": [finite(end - 1) for end in average.change.suite],
             "left_out": {why: n for why, n in average.left_out.items() if n},
         }
     return json.dumps(facts, indent=1)

@@ -12,7 +12,7 @@ from typing import Any, TextIO
 from runner.report.figures import Figures, Section
 from runner.report.sources import MISSING, Part
 from runner.results.columns import Column, Row, Status
-from runner.results.text import format_value
+from runner.results.text import finite, format_value
 
 #: Column -> name of the metric in the database; all of an ok row's that have a value are written.
 METRICS = {
@@ -87,11 +87,6 @@ def figures_json(figures: Figures) -> dict[str, Any]:
 def of_rows(average: tuple[float, int] | None) -> dict[str, float] | None:
     """A mean and its number of rows."""
     return {"mean": average[0], "n": average[1]} if average else None
-
-
-def finite(value: Any) -> Any:
-    """JSON has neither nan nor inf."""
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def write_hud(parts: Sequence[Part], stream: TextIO) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import os
 from collections.abc import Callable, Sequence
 from enum import Enum
@@ -65,6 +66,11 @@ def format_value(value: Any, column: Column) -> str:
         given = printable(f"{type(value).__name__} {value!r}")
         raise RowError(f"column {column.name} takes {column.type.__name__}, got {given[:200]}")
     return text
+
+
+def finite(value: Any) -> Any:
+    """`value`, or None for a float that JSON doesn't have: nan and inf."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def format_str(value: Any) -> str | None:

@@ -111,6 +111,10 @@ class NearbyContext:
         (self.folder / "artifacts").mkdir(exist_ok=True)
         return self.folder / "artifacts" / name
 
+    def agree(self, value: float) -> float:
+        """There is one process."""
+        return value
+
     def note_flags(self, *flags: str) -> None:
         """Kept."""
         self.flags += flags
