@@ -53,13 +53,18 @@ def _no_tf32() -> tuple[_Setting, ...]:
     )
 
 
+def _fallback_random() -> _Setting:
+    from torch._inductor import config as inductor
+
+    return _attribute("fallback_random", inductor, "fallback_random", value=True)
+
+
 def _settings(seed: int, *, algorithms: bool) -> tuple[_Setting, ...]:
     """Those of dynamobench's accuracy mode, with its value for each; `algorithms` False leaves out the first.
 
     Operators that have no deterministic implementation warn rather than raise.
     """
     import torch
-    from torch._inductor import config as inductor
 
     backends, seeding = torch.backends, torch.manual_seed
     math = backends.cuda.fp16_bf16_reduction_math_sdp_allowed
@@ -72,7 +77,7 @@ def _settings(seed: int, *, algorithms: bool) -> tuple[_Setting, ...]:
         _attribute("mkldnn", backends.mkldnn, "deterministic", value=True),
         *_no_tf32(),
         _Setting("no_reduced_sdp", False, math, allow_math),
-        _attribute("fallback_random", inductor, "fallback_random", value=True),
+        _fallback_random(),
         _attribute("manual_seed", torch, "manual_seed", lambda _seed: seeding(seed)),
     )
 
@@ -131,7 +136,19 @@ def as_asked(workload: Workload, seed: int, *, wanted: bool) -> Iterator[Applied
 @contextmanager
 def without_tf32() -> Iterator[None]:
     """Convolutions and matrix products in full fp32 meanwhile, on devices that would round to TF32."""
-    settings = _no_tf32()
+    with _in_force(_no_tf32()):
+        yield
+
+
+@contextmanager
+def fallback_random() -> Iterator[None]:
+    """What inductor compiles meanwhile draws the random numbers that eager draws; that may cost it speed."""
+    with _in_force((_fallback_random(),)):
+        yield
+
+
+@contextmanager
+def _in_force(settings: tuple[_Setting, ...]) -> Iterator[None]:
     before = [s.read() for s in settings]
     try:
         for setting in settings:

@@ -46,6 +46,21 @@ def test_events_stand_beside_the_wall_clock(rows: dict[str, Row]):
         assert 0 < row["device_ms_b"] <= 1.1 * row["abs_latency"]
 
 
+@pytest.mark.models
+def test_launches_that_the_device_waits_for(start, tmp_path: Path):
+    """A network of tiny layers leaves it idle most of the time, large convolutions hardly ever."""
+    rows = []
+    for name in ("lennard_jones", "vgg16"):
+        (tmp_path / name).mkdir()
+        rows.append(run(start, tmp_path / name, "suite=torchbench", f"model={name}")[name])
+    tiny, large = rows
+    assert tiny["launch_bound"] in ("a", "both")
+    assert tiny["busy_a_pct"] < 60
+    assert large["launch_bound"] == "none"
+    assert 90 < large["busy_a_pct"] < 110
+    assert large["device_ms_a"] == pytest.approx(large["eager_latency"], rel=0.1)
+
+
 def test_peak_memory_is_the_devices_counter(rows: dict[str, Row]):
     """The weights are part of it."""
     assert all(row["eager_peak_mem"] > 0 and row["dynamo_peak_mem"] > 0 for row in rows.values())

@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
-from runner.measure import statistics
+from runner.measure import occupancy, statistics
 from runner.measure.blocks import Block, Reading, Side, Stopwatch, choose_block
 from runner.measure.clock import Clock, Device
 from runner.measure.environment import Snapshot, environment
@@ -68,9 +69,9 @@ def measure(  # noqa: PLR0913 - what is injected has names
         l2_flush=l2_flush if settings.l2_flush is None else settings.l2_flush,
     )
     probe = probe or NoProbe()
-    run = _Run(
-        (a, b), settings, seed, name, clock, probe, Stopwatch((clock, device, probe), settings, reset_rng), on_progress
-    )
+    watch = Stopwatch((clock, device, probe), settings, reset_rng)
+    gauge = occupancy.Gauge(clock, device, reset_rng)
+    run = _Run((a, b), settings, seed, name, clock, probe, watch, gauge, on_progress)
     with collector(settings.gc) as tidy:
         return run.whole(tidy)
 
@@ -99,6 +100,7 @@ class _Run:
     clock: Clock
     probe: Probe
     watch: Stopwatch
+    gauge: occupancy.Gauge
     on_progress: Callable[[Progress], Any] | None
     blocks: tuple[int, int] = (1, 1)
     warm_s: tuple[list[float], list[float]] = field(default_factory=lambda: ([], []))
@@ -122,6 +124,7 @@ class _Run:
             "steady": steady,
             "warmup_s": (warm - began) / 1e9,
             "measure_s": (done - warm) / 1e9,
+            **self.occupancies(),
         }
         machine = Machine(
             environment(self.snapshots, self.held_back),
@@ -145,6 +148,15 @@ class _Run:
             "l2_flush": settings.l2_flush,
             "gc": settings.gc.value,
         }
+
+    def occupancies(self) -> dict[str, Any]:
+        """Columns about the device's idle time; its own clock has none."""
+        found = {"a": occupancy.Occupancy(), "b": occupancy.Occupancy()}
+        if self.settings.clock is not ClockKind.device:
+            arrays = self.arrays()
+            for key, side in zip(found, self.sides, strict=True):
+                found[key] = self.gauge.occupancy(side, float(np.median(arrays[f"wall_{key}"])) * 1e9)
+        return occupancy.columns(found)
 
     def report(self, stage: str, pairs: int = 0, rel_hw: float = math.nan) -> None:
         if self.on_progress is not None:

@@ -18,7 +18,6 @@ from runner.measure.settings import Measure
 
 Samples = Mapping[str, NDArray[Any]]
 
-LAUNCH_BOUND_SHARE = 0.9
 MODES_LOG_RATIO = 0.05
 RATIO_DRIFT_P = 0.01
 PAGE_FAULTS_PER_CALL = 50
@@ -134,19 +133,7 @@ def _latencies(samples: Samples) -> dict[str, Any]:
 
 
 def _device_times(samples: Samples) -> dict[str, Any]:
-    a, b = (float(np.median(samples[f"device_{side}"])) for side in "ab")
-    # Under the device clock the wall time contains the priming of the queue and tells nothing about launches.
-    known = not samples["by_device"][0] and not math.isnan(a)
-    return {"device_ms_a": a * 1e3, "device_ms_b": b * 1e3, "launch_bound": _launch_bound(samples) if known else None}
-
-
-def _launch_bound(samples: Samples) -> str:
-    bound = [
-        side
-        for side in "ab"
-        if np.median(samples[f"device_{side}"]) < LAUNCH_BOUND_SHARE * np.median(samples[f"wall_{side}"])
-    ]
-    return "both" if len(bound) == 2 else "".join(bound) or "none"
+    return {f"device_ms_{side}": float(np.median(samples[f"device_{side}"])) * 1e3 for side in "ab"}
 
 
 def _drift(seconds: NDArray[np.float64], d: NDArray[np.float64]) -> dict[str, Any]:
