@@ -27,9 +27,26 @@ def main() -> int:
     if argv and argv[0] in SUBCOMMANDS:
         code: int = importlib.import_module(SUBCOMMANDS[argv[0]]).main(argv[1:])
         return code
+    if "--version" in argv:
+        print_versions()
+        return 0
     from runner.launch import hydra_run
 
     return hydra_run(argv)
+
+
+def print_versions() -> None:
+    """A line for this program, and one for each of the two that it stands on."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    from runner import __version__
+
+    print(f"runner {__version__}")
+    for package in ("torch", "hydra-core"):
+        try:
+            print(f"{package} {version(package)}")
+        except PackageNotFoundError:  # a torch that is imported from its build folder has none
+            print(f"{package}: no version is recorded")
 
 
 def console() -> None:

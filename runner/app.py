@@ -6,7 +6,6 @@ import atexit
 import functools
 import sys
 import traceback
-from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from runner import guard, planning, prewarm
+from runner import ask_torch, guard, planning, prewarm
 from runner.cells import CHOICES, Cell
 from runner.compiling.caches import fresh_caches
 from runner.environment import Environment, describe
@@ -69,13 +68,16 @@ def _sweep() -> Path | None:
 def _run(cfg: DictConfig, directory: Path, sweep: Path | None) -> None:
     hydra = HydraConfig.get()
     sources = [Path(s.path) for s in hydra.runtime.config_sources if s.schema == "file"]
-    plan = planning.make(cfg, hydra.runtime.choices, sources, sweep is not None)
+    plan = planning.make(cfg, hydra.runtime.choices, sources, hydra.job.num if sweep else None)
     prewarm.refuse(cfg, plan.experiment, hydra.overrides.task)
-    if cfg.plan:
+    ask_torch.refuse_wrong_settings(plan.cells)
+    if not plan.cells:
+        guard.pass_over(directory, cfg.select.shard)
+    elif cfg.plan:
         print_plan(plan.cells, sys.stdout, earlier_seconds(sweep or directory), plan.limits.cell_s)
-        return
-    with claimed(directory):
-        _execute(cfg, plan, directory, sweep)
+    else:
+        with claimed(directory):
+            _execute(cfg, plan, directory, sweep)
 
 
 def _execute(cfg: DictConfig, plan: Plan, directory: Path, sweep: Path | None) -> None:
@@ -87,7 +89,7 @@ def _execute(cfg: DictConfig, plan: Plan, directory: Path, sweep: Path | None) -
     files = RunFiles(directory, record, sweep)
     files.forget(todo)
     common = {**environment.columns, "tag": cfg.tag, "isolation": cfg.isolation.name, "env_id": record.env_id}
-    command = partial(_command, record.overrides, HydraConfig.get().runtime.config_sources, plan.asked)
+    command = partial(_command, record.overrides, HydraConfig.get().runtime.config_sources, plan)
     with (
         Progress(len(todo), sys.stderr, shown_columns(record), live=guard.launched is not None) as progress,
         Supervisor(cfg.isolation.name, _servers(cfg.isolation.name) if sweep else None) as supervisor,
@@ -126,11 +128,12 @@ def _record(plan: Plan, environment: Environment, hydra: Any, in_sweep: bool) ->
     )
 
 
-def _command(overrides: tuple[str, ...], sources: Any, asked: Mapping[str, Any], cell: Cell) -> str:
+def _command(overrides: tuple[str, ...], sources: Any, plan: Plan, cell: Cell) -> str:
     """The command line of one cell: the job's overrides for groups it has, the model, and what `expand` decided."""
-    decided = {k: v for k, v in cell.config["experiment"].items() if asked.get(k) != v}
+    decided = {k: v for k, v in cell.config["experiment"].items() if plan.asked.get(k) != v}
     model = str(cell.config["model"].get("asked", cell.name))  # an operator's cell is of the models that were asked for
-    changes = {"model": model, **{f"experiment.{k}": str(v) for k, v in decided.items()}}
+    changes = {} if plan.experiment.names else {"model": model}
+    changes |= {f"experiment.{k}": str(v) for k, v in decided.items()}
     own = [s.path for s in sources if s.provider == "command-line"]
     used = [o for o in overrides if key(o).partition(".")[0] not in set(CHOICES) - set(cell.config["choices"])]
     return reproduce(used, changes, [word for path in own for word in ("--config-dir", path)])
@@ -141,9 +144,12 @@ def finish(interrupted: int | None = None) -> int:
     if guard.launched is None:
         return interrupted or 0
     if guard.plan or not any(run_folders(guard.launched)):
-        return interrupted or guard.code_without_runs(guard.launched)
+        code = interrupted or guard.code_without_runs(guard.launched)
+        guard.tidy()
+        return code
     results = read_run(guard.launched)
-    print_summary(results, sys.stdout)
+    if results.rows or not guard.refused:
+        print_summary(results, sys.stdout)
     lost = guard.lost_jobs(guard.launched)
     if lost:
         again = f"python -m runner resume {guard.launched}"

@@ -133,12 +133,15 @@ class Selection:
         wanted = not self.include or any(re.search(p, name, re.IGNORECASE) for p in self.include)
         return wanted and not any(re.search(p, name, re.IGNORECASE) for p in self.exclude)
 
-    def part(self, cells: Iterable[Cell]) -> list[Cell]:
-        """The shard's cells: every n-th of those that run; the ones that don't go with the first shard."""
+    def part(self, cells: Iterable[Cell], job: int = 0) -> list[Cell]:
+        """The shard's cells: every n-th of those that run; the ones that don't go with the first shard.
+
+        The count begins at the number of the `job`, so that jobs of one cell each go to all shards of a sweep.
+        """
         index, count = self.shard
         if count == 1:
             return list(cells)
-        chosen, runnable = [], 0
+        chosen, runnable = [], job
         for cell in cells:
             place = runnable % count if cell.planned is None else 0
             runnable += cell.planned is None

@@ -170,9 +170,9 @@ class Execution:
             phases = ";".join(f"{phase}={seconds:.3f}" for phase, seconds in self.phases[cell.cell_id].items())
             spent = {"cell_s": round(self.seconds[cell.cell_id], 3), "phase_s": phases}
         row = {**cell.row(), **self.common, **found, **spent, "command": self.command(cell), **values}
-        # A package that only a backend misses is no failure to load the model.
-        absent = status is Status.UNSUPPORTED and row.get("phase") not in {Phase.LOAD.value, "", None}
-        return {**row, "accuracy": row.get("accuracy") or ("" if absent else word_of(status))}
+        # A device that isn't there, or a package that only a backend misses, is no failure to load the model.
+        unrelated = status is Status.UNSUPPORTED and row.get("phase") != Phase.LOAD.value
+        return {**row, "accuracy": row.get("accuracy") or ("" if unrelated else word_of(status))}
 
     def _log(self, cell: Cell) -> Path:
         return self.files.directory / "logs" / f"{cell.cell_id}.log"

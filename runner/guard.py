@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import sys
 from pathlib import Path
 from typing import Any, NoReturn
@@ -19,20 +20,22 @@ from runner import launchers
 from runner.errors import UsageError
 from runner.results.files import rebuild_sweep
 from runner.results.reader import run_folders
-from runner.results.run import SWEEP_FILE, RunRecord, SweepRecord, claimed, record_sweep
+from runner.results.run import CLAIM_FILE, SWEEP_FILE, RunRecord, SweepRecord, claimed, record_sweep
 from runner.results.writer import WriteError
 
 #: Directory that this process launched (a run's, or a sweep's), and what its configuration said.
 launched: Path | None = None
 plan = False
 strict = False
+#: Topmost folder that this process created for it.
+made: Path | None = None
 #: Worst exit code of a refusal in this process: 2 for bad usage, 1 for a disk that can't be written or a defect.
 refused = 0
 #: Arguments as the user typed them; `runner.launch` sets it.
 argv: list[str] = []
 #: Whether a launcher runs the jobs of the sweep in other processes.
 elsewhere = False
-#: Why a job was refused, in its folder, behind its exit code: the job may run on another machine.
+#: Why a job has no run, in its folder, behind its exit code: the job may run on another machine.
 REFUSAL_FILE = "refused.txt"
 #: What this process holds until it ends: the sweep's folder.
 held = contextlib.ExitStack()
@@ -73,8 +76,8 @@ def _look_at_launcher(config: DictConfig) -> None:
 
 
 def _enter(directory: Path, config: DictConfig, marker: str) -> None:
-    global launched, plan, strict  # how a callback tells the program that started Hydra
-    launched, plan, strict = directory.absolute(), config.plan, config.strict
+    global launched, made, plan, strict  # how a callback tells the program that started Hydra
+    launched, made, plan, strict = directory.absolute(), _to_make(directory.absolute()), config.plan, config.strict
     used = (directory / marker).exists()
     if used and config.resume is None:
         leave(
@@ -91,6 +94,11 @@ def _enter(directory: Path, config: DictConfig, marker: str) -> None:
         leave(f"can't write to {directory}: choose another one with hydra.run.dir=...", 1)
 
 
+def _to_make(directory: Path) -> Path | None:
+    """The topmost folder that isn't there yet."""
+    return next((folder for folder in [*reversed(directory.parents), directory] if not folder.exists()), None)
+
+
 def admit(directory: Path) -> None:
     """Forget that a job was refused before."""
     with contextlib.suppress(OSError):  # the disk that is read-only: whoever writes to it next says so
@@ -102,9 +110,28 @@ def refuse(error: Exception, job: Path | None) -> None:
     global refused  # noqa: PLW0603
     refused = max(refused, code_of(error))
     print(error, file=sys.stderr)
+    if job is not None:
+        _note(job, code_of(error), str(error))
+
+
+def pass_over(job: Path, shard: str) -> None:
+    """Note in the folder `job` that all cells of the job belong to other shards of the sweep."""
+    _note(job, 0, f"none of its cells is in select.shard={shard}")
+
+
+def _note(job: Path, code: int, reason: str) -> None:
     with contextlib.suppress(OSError):  # the reason may be that nothing can be written there
-        if job is not None:
-            (job / REFUSAL_FILE).write_text(f"{code_of(error)} {error}\n", encoding="utf-8")
+        (job / REFUSAL_FILE).write_text(f"{code} {reason}\n", encoding="utf-8")
+
+
+def tidy() -> None:
+    """Leave nothing of what was planned only, or refused before it claimed its folder, if that is new."""
+    if launched is None or made is None or any(launched.rglob(CLAIM_FILE)):
+        return
+    with contextlib.suppress(OSError):  # other runs are in the folder of the day
+        shutil.rmtree(launched)
+        for folder in (parent for parent in launched.parents if parent.is_relative_to(made)):
+            folder.rmdir()
 
 
 def code_of(error: Exception) -> int:
@@ -128,11 +155,17 @@ def lost_jobs(directory: Path) -> int:
 
 
 def code_without_runs(directory: Path) -> int:
-    """Exit code of a launch that left no run: 2 for a sweep without jobs, 1 where jobs vanished."""
-    if not any(folder.is_dir() for folder in directory.glob("**/.hydra")):
+    """Exit code of a launch that left no run: 2 for a sweep without jobs or cells, 1 where jobs vanished."""
+    jobs = sum(folder.is_dir() for folder in directory.glob("**/.hydra"))
+    reasons = sum(1 for _ in directory.glob(f"**/{REFUSAL_FILE}"))
+    code = code_of_refusals(directory)
+    if not jobs:
         print("No job was started: the sweep is empty (a glob that matches nothing?)", file=sys.stderr)
-        return 2
-    return code_of_refusals(directory) or int(not plan)
+    elif reasons == jobs and not code:
+        print("no cell selected: none of the sweep's cells is in this select.shard", file=sys.stderr)
+    else:
+        return code or int(not plan)
+    return 2
 
 
 def leave(message: str, code: int = 2) -> NoReturn:

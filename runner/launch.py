@@ -11,8 +11,9 @@ import secrets
 import signal
 import sys
 import textwrap
+import traceback
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import FrameType
 from typing import Any
 
@@ -50,7 +51,7 @@ def hydra_run(argv: Sequence[str]) -> int:
     signal.signal(signal.SIGTERM, _terminate)
     try:
         arguments.narrow_catalogue(ordered)
-        entry()
+        start(entry)
     except (HydraException, OmegaConfBaseException, UsageError, yaml.YAMLError, OSError) as error:
         if debug:
             raise
@@ -70,6 +71,17 @@ def hydra_run(argv: Sequence[str]) -> int:
         print(f"the launcher gave up: {type(error).__name__}: {first_line(error)}", file=sys.stderr)
         return finish() or 1
     return finish()
+
+
+def start(entry: Callable[[], None]) -> None:
+    """Let Hydra begin. What it doesn't like about its flags, it says by a plain ValueError of its own code."""
+    try:
+        entry()
+    except ValueError as error:
+        *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+        if guard.launched is None and str(frame.f_globals["__name__"]).startswith("hydra."):
+            raise UsageError(str(error)) from error
+        raise
 
 
 def _terminate(number: int, _frame: FrameType | None) -> None:

@@ -20,6 +20,7 @@ from runner.measure.settings import Measure
 from runner.parallel import NPROC_WITHOUT_ACCELERATOR
 from runner.results.columns import Status
 from runner.worker.devices import GENERIC
+from runner.worker.environment import tuning_of
 from runner.worker.limits import Limits
 
 #: Seconds that an eager step of a model may take for select.fast.
@@ -36,10 +37,11 @@ class Plan:
     cells: list[Cell]
 
 
-def make(cfg: DictConfig, choices: Mapping[str, str], folders: list[Path], in_sweep: bool) -> Plan:
+def make(cfg: DictConfig, choices: Mapping[str, str], folders: list[Path], job: int | None) -> Plan:
     """All cells that the configuration asks for, in catalogue order; a UsageError when there are none.
 
-    A name that the suite does not know is a usage error too, but in a sweep: there another suite may know it.
+    In a sweep, of which this is the `job`, another suite may know a name that the suite does not, and other jobs may
+    have the cells of a shard: what is a usage error otherwise is a skipped cell, or a plan without cells.
     """
     config.refuse_untyped(cfg)
     plain = cast("dict[str, Any]", OmegaConf.to_container(cfg, resolve=True, enum_to_str=True))
@@ -47,6 +49,8 @@ def make(cfg: DictConfig, choices: Mapping[str, str], folders: list[Path], in_sw
     selection = _selection(plain)
     suite = choices["suite"]
     experiment: Experiment = registry.build(plain["experiment"])
+    if experiment.names:
+        _refuse_models(plain, choices["experiment"])
     loader = None if experiment.names else registry.build(plain["suite"])
     known = list(loader.names() if loader else experiment.names)
     catalogue = {} if experiment.names else catalog.models_file(suite, folders)
@@ -57,12 +61,13 @@ def make(cfg: DictConfig, choices: Mapping[str, str], folders: list[Path], in_sw
     if plain["select"]["fast"]:
         names = models.fast(names)
     strange = [name for name in names if name not in known]
-    if strange and not in_sweep:
+    if strange and job is None:
         raise UsageError(registry.unknown(f"model of suite {suite}", strange[0], known))
     for name in names:
         found += _settle(models.cell(name), name in known, experiment, selection)
-    cells = selection.part(unique(experiment.gather(found, plain)))
-    if not cells:
+    whole = unique(experiment.gather(found, plain))
+    cells = selection.part(whole, job or 0)
+    if not whole or (job is None and not cells):
         raise UsageError(_nothing_selected(selection, suite, known, plain["select"]["fast"]))
     return Plan(experiment, plain["experiment"], registry.build_as(Limits, plain["limits"]), cells)
 
@@ -72,9 +77,22 @@ def _refuse_wrong_values(plain: Mapping[str, Any]) -> None:
     registry.build_as(Measure, plain["measure"])
     device = {**plain["device"], "type": detect.resolve(plain["device"]["type"])}
     registry.build({**device, "_target_": registry.target("device", device["type"]) or GENERIC})
+    tuning_of(plain)
     for group in ("backend", "optimizer", "parallel"):
         if plain[group]:
             registry.build(plain[group])
+
+
+def _refuse_models(plain: Mapping[str, Any], experiment: str) -> None:
+    """Raise UsageError for a key that says something about models where the experiment has none."""
+    given = {
+        "model": plain["model"]["name"] != "all",
+        "batch_size": plain["batch_size"] != "suite",
+        **{f"select.{key}": value for key, value in plain["select"].items() if key != "shard"},
+        **{f"policy.{key}": value not in (None, {}) for key, value in plain["policy"].items()},
+    }
+    for key in (key for key, said in given.items() if said):
+        raise UsageError(f"experiment={experiment} measures something of its own and no models: leave {key} out")
 
 
 def _entries(
@@ -161,9 +179,7 @@ def _selection(plain: Mapping[str, Any]) -> Selection:
             re.compile(pattern)
         except re.error as error:
             raise UsageError(f"select: '{pattern}' is not a regular expression: {error}") from error
-    return Selection(
-        plain["model"]["name"], include, exclude, select["no_skip"], config.shard(select["shard"])
-    )
+    return Selection(plain["model"]["name"], include, exclude, select["no_skip"], config.shard(select["shard"]))
 
 
 def _shared(plain: Mapping[str, Any], choices: Mapping[str, str]) -> dict[str, Any]:
@@ -204,7 +220,13 @@ def _parallel(plain: Mapping[str, Any], choices: Mapping[str, str]) -> dict[str,
         return None
     kind = detect.resolve(plain["device"]["type"])
     known = NPROC_WITHOUT_ACCELERATOR if kind == "cpu" else len(detect.visible(kind))
-    return {**node, "nproc": node["nproc"] or max(1, known)}
+    nproc = node["nproc"] or max(1, known)
+    if nproc > 1 and plain["isolation"] == "none":
+        raise UsageError(
+            f"isolation=none runs everything in one process and parallel={choices['parallel']} needs {nproc}: "
+            "use isolation=fork or spawn, or parallel=single"
+        )
+    return {**node, "nproc": nproc}
 
 
 def _settle(cell: Cell, known: bool, experiment: Experiment, selection: Selection) -> list[Cell]:

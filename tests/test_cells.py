@@ -119,6 +119,20 @@ def test_shards_are_disjoint_and_together_everything(count: int) -> None:
     assert max(sizes) - min(sizes) <= 1
 
 
+@pytest.mark.parametrize("sizes", [[1, 1, 1, 1], [2, 1, 3]])
+def test_shards_of_a_sweep_partition_its_cells(sizes: list[int]) -> None:
+    """Every cell of every job is in exactly one shard, and jobs of one cell each go to the shards in turn."""
+    jobs = [[cell(f"{job}.{place}") for place in range(size)] for job, size in enumerate(sizes)]
+    shards = [[found for job, cells in enumerate(jobs) for found in half(i, cells, job)] for i in (1, 2)]
+    assert sorted(c.cell_id for shard in shards for c in shard) == sorted(c.cell_id for cells in jobs for c in cells)
+    assert abs(len(shards[0]) - len(shards[1])) <= 1
+
+
+def half(number: int, cells: list[Cell], job: int) -> list[Cell]:
+    """One of two shards of a job's cells."""
+    return Selection("all", shard=(number, 2)).part(cells, job)
+
+
 def test_a_cell_asked_for_twice_is_one() -> None:
     """Repetitions go, order stays."""
     assert [c.name for c in unique([cell("b"), cell("a"), cell("b")])] == ["b", "a"]

@@ -56,6 +56,22 @@ def test_a_sweep_is_the_whole(cli: Any, shards: Path, tmp_path: Path, toys: tupl
     assert cells(tmp_path / "sweep") == cells(shards / "whole")
 
 
+def test_shards_of_a_sweep_are_the_whole(cli: Any, shards: Path, tmp_path: Path, toys: tuple[str, str]) -> None:
+    """Jobs of one cell each go to all shards: every cell is in one of them, and none of them has all."""
+    words = [word for word in WORDS if not word.startswith("model=")]
+    for number in (1, 2):
+        place = (f"select.shard={number}/2", f"hydra.sweep.dir={number}")
+        done = cli(*toys, "--multirun", *words, "model=glob(toy*)", *place)
+        assert done.returncode == 0, done.stderr
+        assert "left nothing" not in done.stderr
+    parts = [cells(tmp_path / "1"), cells(tmp_path / "2")]
+    assert all(parts)
+    assert sorted(parts[0] + parts[1]) == cells(shards / "whole")
+    again = cli("resume", "2")
+    assert again.returncode == 0, again.stderr
+    assert cells(tmp_path / "2") == parts[1]
+
+
 def test_mixed_configurations_are_refused(cli: Any, shards: Path) -> None:
     """Runs that were configured differently are no shards of one; the sentence says what differs."""
     done = cli("merge", str(shards / "1"), str(shards / "other"))

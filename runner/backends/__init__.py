@@ -14,6 +14,10 @@ class Backend(Protocol):
 
     Optional: a property `label` for the column `backend`, where one class stands for several backends, and a class
     variable `policy_defaults`, policies of every model under this backend unless the model's own or the user's differ.
+
+    Optional, together: a property `asks_torch`, whether there are settings that only torch (or what the backend drives)
+    can judge, and a method `validate` that judges them in a process of its own before a device is waited for: it raises
+    UsageError, or Unsupported where it can't tell.
     """
 
     def prepare(self, workload: Workload) -> Callable[..., Any]:

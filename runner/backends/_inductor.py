@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from runner.workload import Workload
 
 
+#: Modes that need no asking: every torch from 2.11 on has them.
+MODES = frozenset({None, "default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"})
+
+
 @dataclass
 class InductorSettings:
     """`config` is set in torch._inductor.config; unknown names and wrong types are refused."""
@@ -21,6 +25,16 @@ class InductorSettings:
     mode: str | None = None  # one of torch._inductor.list_mode_options()
     freezing: bool | None = None  # weights become constants of the program, folded and repacked; inference only
     config: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def asks_torch(self) -> bool:
+        """Whether only torch can judge the settings."""
+        return bool(self.config) or self.mode not in MODES
+
+    def validate(self) -> None:
+        """Raise UsageError for a mode or a setting that inductor doesn't have."""
+        mode_options(self.mode)
+        settings("backend.config", self.config)
 
     def settings(self, workload: Workload) -> dict[str, Any]:
         """`config` and `freezing` by inductor's names. Raises UsageError, or Unsupported for freezing in training."""

@@ -24,6 +24,16 @@ class AotInductor(InductorSettings):
 
     strict: bool = False
 
+    @property
+    def asks_torch(self) -> bool:
+        """Whether only torch can judge the settings: also which modes record CUDA graphs."""
+        return self.mode is not None or super().asks_torch
+
+    def validate(self) -> None:
+        """Raise UsageError for a mode or a setting that inductor doesn't have, or has for programs in Python only."""
+        super().validate()
+        self._mode()
+
     def prepare(self, workload: Workload) -> Callable[..., Any]:
         """The loaded package, which holds copies of parameters and buffers."""
         from runner.dynamic import export_shapes

@@ -21,6 +21,8 @@ PACKAGES = {
     "openxla": ("torch_xla", "torch_xla"),
     "openxla_eval": ("torch_xla", "torch_xla"),
 }
+#: Backends that need no asking: those of conf/backend, which every torch has.
+KNOWN = frozenset({"eager", "aot_eager", "aot_ts", "cudagraphs", "ts"})
 #: They compile the source code of a graph, and a lazy graph has none: torch 2.13 fails without this.
 TORCHSCRIPT = frozenset({"ts", "aot_ts"})
 
@@ -38,13 +40,24 @@ class Dynamo(DynamoSettings):
         """What the column `backend` says."""
         return self.name
 
-    def prepare(self, workload: Workload) -> Callable[..., Any]:
-        """The model under torch.compile with this backend; dynamo's settings hold for the rest of this process."""
+    @property
+    def asks_torch(self) -> bool:
+        """Whether only torch knows if there is such a backend."""
+        return self.name not in KNOWN
+
+    def validate(self) -> None:
+        """Raise UsageError for a name that isn't registered with dynamo."""
         import torch
 
         known = torch._dynamo.list_backends(exclude_tags=None)
         if self.name not in known:
             raise UsageError(f"backend.name: {unknown('dynamo backend', self.name, known)}")
+
+    def prepare(self, workload: Workload) -> Callable[..., Any]:
+        """The model under torch.compile with this backend; dynamo's settings hold for the rest of this process."""
+        import torch
+
+        self.validate()
         if self.name in PACKAGES:
             require(*PACKAGES[self.name])
         if self.name in TORCHSCRIPT:

@@ -27,6 +27,16 @@ class Inductor(InductorSettings, DynamoSettings):
     cudagraphs: bool | None = None  # None = as mode says
     options: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def asks_torch(self) -> bool:
+        """Whether only torch can judge the settings."""
+        return bool(self.options) or super().asks_torch
+
+    def validate(self) -> None:
+        """Raise UsageError for a mode or a setting that inductor doesn't have."""
+        super().validate()
+        _inductor.settings("backend.options", self.options)
+
     def prepare(self, workload: Workload) -> Callable[..., Any]:
         """The model under torch.compile; inductor's and dynamo's settings hold for the rest of this process."""
         self.apply_inductor(workload)

@@ -22,15 +22,24 @@ class Tensorrt:
     dynamic: bool | None = None  # what torch.compile is told; None lets it find out
     options: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def asks_torch(self) -> bool:
+        """Whether only torch_tensorrt can judge the settings."""
+        return bool(self.options)
+
+    def validate(self) -> None:
+        """Raise UsageError for an option that TensorRT doesn't have, Unsupported without torch_tensorrt."""
+        _refuse_unknown(self.options, require("torch_tensorrt", "torch-tensorrt").dynamo.CompilationSettings)
+
     def prepare(self, workload: Workload) -> Callable[..., Any]:
         """The model under torch.compile; operators that TensorRT lacks stay with torch."""
         import torch
 
         inference_only(workload, "tensorrt")
-        tensorrt = require("torch_tensorrt", "torch-tensorrt")
+        require("torch_tensorrt", "torch-tensorrt")
         if torch.device(workload.device).type == "cpu":
             raise Unsupported("backend tensorrt runs on NVIDIA GPUs: use another device")
-        _refuse_unknown(self.options, tensorrt.dynamo.CompilationSettings)
+        self.validate()
         return torch.compile(workload.model, backend="tensorrt", dynamic=self.dynamic, options=dict(self.options))
 
 

@@ -17,7 +17,7 @@ from runner.report.terminal import kind_of
 from runner.results.columns import Row
 from runner.results.files import PENDING
 from runner.results.reader import Run, read_one, read_rows, run_folders
-from runner.results.run import SWEEP_FILE, RunRecord, SweepRecord
+from runner.results.run import CLAIM_FILE, SWEEP_FILE, RunRecord, SweepRecord
 from runner.results.status import is_failure
 
 #: A run on another machine that hasn't written for this long is taken for dead: longer than a cell may take.
@@ -91,7 +91,7 @@ def look(directory: Path) -> Progress:
     runs = [read_one(folder) for folder in folders]
     jobs = tuple(map(job_of, runs))
     # A job may still be queued while nobody measures: then the process that launched the sweep holds its folder.
-    launching = is_held(directory / ".claim") or any(job.alive for job in jobs)
+    launching = is_held(directory / CLAIM_FILE) or any(job.alive for job in jobs)
     asked = SweepRecord.load(directory).jobs if (directory / SWEEP_FILE).is_file() else None
     return Progress(jobs, tuple(errors_of(runs)), launching, asked)
 
@@ -141,7 +141,7 @@ def last_change(directory: Path) -> float:
 
 def is_alive(run: Run, changed: float, unfinished: bool) -> bool:
     """Whether a process is at work on the run; of another machine's, judged by when it last wrote."""
-    if is_held(run.directory / ".claim"):
+    if is_held(run.directory / CLAIM_FILE):
         return True
     here = run.record.environment.get("host") == os.uname().nodename and Path("/proc/locks").exists()
     return unfinished and not here and time.time() - changed < SILENCE_S

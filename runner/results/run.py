@@ -18,6 +18,8 @@ from runner.results.columns import Column, Row
 from runner.results.writer import WriteError, opened, write_whole
 
 SWEEP_FILE = "sweep.json"
+#: What a process locks that writes to a folder.
+CLAIM_FILE = ".claim"
 #: Version of the format of run.json, sweep.json and the files that they describe.
 #: 1: first version.
 FORMAT = 1
@@ -99,7 +101,7 @@ def claimed(directory: Path) -> Iterator[None]:
     The kernel gives the claim back when the process dies, however it dies.
     """
     try:
-        file = os.open(directory / ".claim", os.O_RDWR | os.O_CREAT, 0o666)
+        file = os.open(directory / CLAIM_FILE, os.O_RDWR | os.O_CREAT, 0o666)
     except OSError as error:
         raise WriteError(f"can't write to {directory}: {error.strerror}") from error
     try:

@@ -9,18 +9,23 @@ from runner.errors import UsageError
 from runner.measure.tuning import INHERIT, Tuning, available_cpus, cpu_sets, format_cpu_list, tune
 from runner.worker.job import Job
 
+#: What measure.affinity can be, as its error says it, and what device.cpus can be.
+FORMS = ("inherit, or a list of CPUs as in 0-3,8", "a list of CPUs (0-3,8), several (0-3|4-7), or numa")
+
 
 def tuning_of(config: Mapping[str, Any]) -> Tuning:
     """Threads and CPUs of a cell, from measure.threads, device.cpus and measure.affinity; raises UsageError.
 
-    Of several sets of CPUs it is the first; a lease that took another one says so in the device node.
+    Of several sets of CPUs, all of which must do, it is the first; a lease that took another one says so in the device
+    node.
     """
     given = _cpu_list(config)
     try:
-        affinity = given if given == INHERIT else format_cpu_list(cpu_sets(given)[0])
-        return tune(config["measure"].get("threads"), affinity)
+        sets = [INHERIT] if given == INHERIT else [format_cpu_list(cpus) for cpus in cpu_sets(given)]
+        tunings = [tune(config["measure"].get("threads"), affinity) for affinity in sets]
     except ValueError as error:
         raise UsageError(_worded(error, config)) from error
+    return tunings[0]
 
 
 def cpu_sets_of(config: Mapping[str, Any]) -> list[tuple[int, ...]]:
@@ -34,7 +39,8 @@ def cpu_sets_of(config: Mapping[str, Any]) -> list[tuple[int, ...]]:
 
 def _worded(error: ValueError, config: Mapping[str, Any]) -> str:
     """The error with the name of the key that was given."""
-    return str(error).replace("measure.affinity", "device.cpus") if config["device"].get("cpus") else str(error)
+    given = config["device"].get("cpus")
+    return str(error).replace("measure.affinity", "device.cpus").replace(*FORMS) if given else str(error)
 
 
 def _cpu_list(config: Mapping[str, Any]) -> str:

@@ -9,7 +9,6 @@ from dataclasses import replace
 from typing import Self
 
 from runner.devices.lease import Lease, lease
-from runner.errors import UsageError
 from runner.experiment import Outcome
 from runner.parallel import nproc_of
 from runner.results.columns import Status
@@ -76,10 +75,8 @@ class Supervisor:
     def leased(self, job: Job, listener: Listener) -> AbstractContextManager[Lease]:
         """The devices that `job` needs."""
         self.check()
-        here, count = self._isolation == "none", nproc_of(job.config)
-        if here and count > 1:
-            raise UsageError("parallel needs processes of its own: leave isolation at fork or spawn")
-        sets = cpu_sets_of(job.config)
+        here, sets = self._isolation == "none", cpu_sets_of(job.config)
+        count = nproc_of(job.config)
         return lease(job.config["device"], sets, listener.waiting, self.check, not here, count=count)
 
     def run_on(self, held: Lease, job: Job, listener: Listener, share: bool = False) -> Outcome:
