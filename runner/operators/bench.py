@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
@@ -20,7 +21,7 @@ from runner.operators.outcome import Failure, Reason, failure
 from runner.operators.sides import Direction, Function, Program, backward_of, copies, forward, without_guards
 from runner.operators.values import InputSet
 from runner.results.columns import Phase, Row
-from runner.timing import Timer
+from runner.timing import Timer, seeding
 from runner.workload import Mode, Workload, tensors_of
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ class Bench:
         self._context, self._operator, self._setting, self._guards = context, operator, setting, guards
         self._compiled: dict[tuple[str, Direction, tuple[int, ...]], Function] = {}
         self._ceilings = roofline.ceilings(context.device)
+        self._seed = seeding(setting.device, setting.seed)
 
     def prepare(self, sample: Sample) -> bool:
         """Run eager, compile, compare. False where the operator has no such direction; failures are noted."""
@@ -69,7 +71,7 @@ class Bench:
         program = Program.of(call)
         with self._phase(Phase.EAGER, Reason.EAGER):
             try:
-                eager, held = self._result(program, program.function, sample.direction)
+                eager, held = self._timed_result(program, program.function, sample.direction)
             except (Unsupported, NotImplementedError, RuntimeError):
                 if sample.direction is Direction.backward:
                     return False
@@ -77,7 +79,7 @@ class Bench:
         sample.row |= self._work(call, eager)
         with self._phase(Phase.COMPILE, Reason.COMPILE), _reusable_backward():
             function = self._function(program, sample)
-            found, changed = self._result(program, function, sample.direction)
+            found, changed = self._timed_result(program, function, sample.direction)
         with self._phase(Phase.CHECK, Reason.COMPILE):
             sample.row |= self._compare(program, sample, (eager, held), (found, changed))
         sample.function = function
@@ -108,9 +110,17 @@ class Bench:
         except Exception as error:  # the operator's row counts it
             raise failure(error, reason) from error
 
+    def _timed_result(self, program: Program, function: Function, direction: Direction) -> tuple[Any, Any]:
+        """`_result`, and more time for the measurement where it took long."""
+        began = time.perf_counter()
+        result = self._result(program, function, direction)
+        self._context.device.synchronize()
+        self._context.expect_call(time.perf_counter() - began)
+        return result
+
     def _result(self, program: Program, function: Function, direction: Direction) -> tuple[Any, Any]:
         """What a call gives, and the inputs after it where it writes to them."""
-        torch.manual_seed(self._setting.seed)
+        self._seed()
         grads = program.call.grads if direction is Direction.backward else ()
         tensors = copies(program.call.tensors, grads)
         out = backward_of(function, tensors, grads)() if grads else forward(function, tensors)

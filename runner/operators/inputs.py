@@ -174,7 +174,8 @@ class _Maker:
             return (low, high) if low <= high else (0, count - 1)
         dividing = domains.base(self._packet) in domains.DIVIDING and argument != "self"
         info = torch.iinfo(getattr(torch, spec.dtype))
-        low, high = max(low, info.min, -(2**62)), min(high, info.max, 2**62)
+        least, most = max(info.min, -(2**62)), min(info.max, 2**62)
+        low, high = max(least, min(low, most)), max(least, min(high, most))
         return (max(1, low), max(1, high)) if dividing else (low, high)
 
     def _integers(self, spec: TensorSpec, low: int, high: int) -> torch.Tensor:
@@ -212,12 +213,16 @@ class _Maker:
         """Indices that differ along the operator's dimension, as far as there are enough of them."""
         dim = self._given.get("dim", 0) % max(1, len(spec.size))
         device = self._setting.device
-        order = torch.rand((*spec.size[:dim], count, *spec.size[dim + 1 :]), generator=self._random, device=device)
-        wanted = spec.size[dim] if spec.size else 1
+        strides = spec.stride or [1] * len(spec.size)
+        size = [n if stride else min(n, 1) for n, stride in zip(spec.size, strides, strict=True)]
+        order = torch.rand((*size[:dim], count, *size[dim + 1 :]), generator=self._random, device=device)
+        wanted = size[dim] if size else 1
         if wanted > count:
             return self._shaped(spec, self._integers(spec, 0, count - 1))
-        places = order.argsort(dim).narrow(dim, 0, wanted).reshape(spec.size)
-        return self._shaped(spec, self._integers(spec, 0, 0)).copy_(places)
+        places = order.argsort(dim).narrow(dim, 0, wanted).reshape(size)
+        tensor = self._shaped(spec, self._integers(spec, 0, 0))
+        tensor.as_strided(size, tensor.stride()).copy_(places)
+        return tensor
 
     def _index_list(self, value: Sequence[Any]) -> list[torch.Tensor | None]:
         """Indices or masks of `tensor[...]`, each for the dimensions that it stands for."""

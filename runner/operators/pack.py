@@ -15,6 +15,7 @@ from pathlib import Path
 
 from runner.operators.catalogue import LOGS
 
+MANIFEST = "manifest.json"
 #: Columns of the recording's rows that the manifest keeps, beside torch's version.
 KEPT = ("batch_size", "precision", "recorded_with")
 
@@ -24,6 +25,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m runner.operators.pack", description=__doc__)
     parser.add_argument("runs", nargs="+", type=Path, help="folders of runs of experiment=record_operators")
     parser.add_argument("--output", type=Path, default=LOGS, help="folder for the archives; default: in the package")
+    parser.add_argument("--keep", action="store_true", help="keep those logs of an archive that the runs don't have")
     given = parser.parse_args(argv)
     suites: dict[str, dict[str, str]] = {}
     manifests: dict[str, dict[str, dict[str, str]]] = {}
@@ -31,10 +33,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         suites.setdefault(suite, {})[name] = text
         manifests.setdefault(suite, {})[name] = facts
     for suite, files in suites.items():
-        manifest = json.dumps(manifests[suite], indent=0, sort_keys=True)
         path = given.output / f"{suite}.tar.xz"
-        write(path, {**files, "manifest.json": manifest})
-        print(f"{path}: {len(files)} logs, {path.stat().st_size} bytes")
+        before = read(path) if given.keep and path.is_file() else {}
+        manifest = json.loads(before.pop(MANIFEST, "{}")) | manifests[suite]
+        write(path, {**before, **files, MANIFEST: json.dumps(manifest, indent=0, sort_keys=True)})
+        print(f"{path}: {len(before | files)} logs, {path.stat().st_size} bytes")
 
 
 def recorded(run: Path) -> Iterator[tuple[str, str, str, dict[str, str]]]:
@@ -46,6 +49,13 @@ def recorded(run: Path) -> Iterator[tuple[str, str, str, dict[str, str]]]:
                 path = run / row["operator_log"]
                 facts = {**{key: row[key] for key in KEPT}, "torch": environment["torch"]["version"]}
                 yield row["suite"], path.name, path.read_text(encoding="utf-8"), facts
+
+
+def read(path: Path) -> dict[str, str]:
+    """The text files of an archive by name."""
+    with tarfile.open(path) as archive:
+        files = {member.name: archive.extractfile(member) for member in archive}
+        return {name: file.read().decode() for name, file in files.items() if file is not None}
 
 
 def write(path: Path, files: dict[str, str]) -> None:

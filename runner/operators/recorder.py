@@ -42,6 +42,11 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     ) -> Any:
         """Run the operator, and note it if it computes something from tensors."""
         given = dict(kwargs or {})
+        if not self.recording and _plain_numbers(func, args):
+            with _disable_current_modes():
+                return func(*args, **given)
+        if not self.recording and _asks_whether(func, args):
+            return False
         noted = self._input_set(args, given) if self.recording and _interesting(func) else None
         out = func(*args, **given)
         self._follow(func, args, given, out)
@@ -99,7 +104,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if known is None and not _is_fake(tensor) and tensor.numel() and tensor.layout == torch.strided:
             with _disable_current_modes():
                 low, high = torch.aminmax(tensor.detach().long())
-            known = int(low), int(high)
+                known = int(low), int(high)
         return known
 
     def _follow(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], out: Any) -> None:
@@ -124,6 +129,23 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 _INTEGERS = frozenset({torch.int8, torch.int16, torch.int32, torch.int64, torch.uint8})
+
+
+def _plain_numbers(func: Any, args: Sequence[Any]) -> bool:
+    """Whether a model that is made asks for numbers by way of a tensor: rates of its layers, from linspace to item.
+
+    They are computed in earnest, for a fake tensor would not tell them.
+    """
+    if func is torch.ops.aten.linspace.default:
+        return True
+    read = func is torch.ops.aten._local_scalar_dense.default or getattr(func, "is_view", False)
+    found = list(tensors_of(args)) if read else []
+    return bool(found) and not any(map(_is_fake, found))
+
+
+def _asks_whether(func: Any, args: Sequence[Any]) -> bool:
+    """Whether a model that is made asks a fake tensor for a truth: are new weights out of bounds? None are."""
+    return func is torch.ops.aten._local_scalar_dense.default and args[0].dtype is torch.bool and _is_fake(args[0])
 
 
 def _is_fake(tensor: torch.Tensor) -> bool:

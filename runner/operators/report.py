@@ -172,5 +172,3 @@ def _reasons(rows: Sequence[Row]) -> Counter[str]:
 
 def _named(row: Row) -> str:
     return f"{row['name']} {row['speedup']:.2f}x"
-
-

@@ -16,6 +16,7 @@ DEMANDING = {
     "aten.embedding_dense_backward.default": "(T([2, 3, 4], f32), T([2, 3], i64), 10, -1, False)",
     "aten.gather.default": "(T([3, 5], f32), 1, T([3, 2], i64))",
     "aten.scatter.src": "(T([3, 5], f32), 1, T([3, 4], i64), T([3, 4], f32))",
+    "aten.scatter_.src": "(T([3, 5, 4], f32), 1, T([3, 2, 4], i64, stride=(2, 1, 0)), T([3, 2, 4], f32))",
     "aten.scatter_add.default": "(T([7, 2], f32), 0, T([4, 2], i64), T([4, 2], f32))",
     "aten.index.Tensor": "(T([5, 7, 3], f32), [None, T([4], i64)])",
     "aten.index_put.default": "(T([5, 7], f32), [T([5, 7], b8)], T([6], f32))",
@@ -74,6 +75,14 @@ def test_the_form_is_the_recorded_one() -> None:
     assert (tuple(a.shape), a.stride(), a.dtype) == ((4, 6), (1, 4), torch.float32)
     assert (b.dtype, int(b.min()) >= 5, int(b.max()) <= 6) == (torch.int32, True, True)
     assert (made.grads, made.kwargs) == ((0,), {"alpha": 2})
+
+
+def test_the_largest_numbers_are_bounds_too() -> None:
+    """A mask made of the least int64 is recorded with bounds at the end of the range."""
+    line = "cnt: 1, ((T([2], i64), 31), {})  # {'range': {0: (-9223372036854775808, -9223372036854775791)}}"
+    entry = parse(f"Operator: aten.full_like.default\n{line}")["aten.full_like.default"][0]
+    assert isinstance(entry, InputSet)
+    assert make(resolve("aten.full_like.default"), entry, Setting()).tensors[0].max() < -(2**61)
 
 
 def test_the_same_seed_gives_the_same_values() -> None:
