@@ -141,8 +141,8 @@ def test_compiled(cli: Any, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     rows = read_run(tmp_path / "out").rows
     assert [(row["api"], row["backend"], row["against"]) for row in rows] == [
-        ("functional", None, "forward"),
-        ("func", None, "functional"),
+        ("functional", "", "forward"),
+        ("func", "", "functional"),
         ("compiled", "inductor", "func"),
     ]
     assert rows[2]["unique_graphs"] == 1

@@ -33,6 +33,28 @@ class Net(torch.nn.Module):
     def get_example_inputs(self):
         return (torch.randn(2, 4),)
 """
+BLOCKS = """
+import torch
+
+class Block(torch.nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.linear = torch.nn.Linear(width, width + 1)
+
+    def forward(self, x):
+        return self.linear(x).relu()
+
+class Net(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.blocks = torch.nn.Sequential(*[Block(width) for width in range(4, 14)])
+
+    def forward(self, x):
+        return self.blocks(x)
+
+    def get_example_inputs(self):
+        return (torch.randn(2, 4),)
+"""
 OWN = ("suite=module", "suite.path=net.py", "suite.class_name=Net", "backend=eager", "mode=training")
 QUICK = ("measure=quick", "measure.max_time_s=1", "measure.retry_unconverged=0", "hydra.run.dir=out")
 
@@ -102,6 +124,18 @@ def test_every_way(cli: Any, tmp_path: Path) -> None:
     assert len(found) == 8
     assert {row["accuracy"] for row in found.values()} == {"pass"}, {k: r["error"] for k, r in found.items()}
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["fsdp", "fsdp2"])
+def test_units_of_many_shapes(cli: Any, tmp_path: Path, way: str) -> None:
+    """Each shape of a block is compiled, and none of them for sizes that vary."""
+    (tmp_path / "net.py").write_text(BLOCKS)
+    own = [word for word in OWN if not word.startswith("backend=")]
+    done = cli(*own, f"parallel={way}", "backend=aot_eager", *QUICK)
+    assert done.returncode == 0, done.stderr
+    row = only_row(tmp_path / "out")
+    assert (row["status"], row["unique_graphs"]) == ("ok", 10), row
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from runner.parallel import RANKS, nproc_of
@@ -234,26 +235,29 @@ def experiment_columns(config: Mapping[str, Any]) -> list[tuple[str]]:
 
 def launch(job: Message, size: int, shared: tuple[Any, ...]) -> Mapping[int, Any]:
     """Let the elastic agent run the ranks, forked from this process, on a port that is free."""
+    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     from runner.parallel import rank
 
     os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", "5")
-    config = LaunchConfig(
-        min_nodes=1,
-        max_nodes=1,
-        nproc_per_node=size,
-        run_id=job["cell_id"],
-        rdzv_backend="c10d",
-        rdzv_endpoint="127.0.0.1:0",
-        local_addr="127.0.0.1",
-        max_restarts=0,
-        monitor_interval=0.1,
-        start_method="fork",
-    )
-    try:
-        elastic_launch(config, rank.main)(job, *shared)
-    except ChildFailedError as error:
-        return dict(error.failures)
+    with TemporaryDirectory(prefix="runner-ranks-") as folder:  # the agent would leave one of its own behind
+        config = LaunchConfig(
+            min_nodes=1,
+            max_nodes=1,
+            nproc_per_node=size,
+            run_id=job["cell_id"],
+            rdzv_backend="c10d",
+            rdzv_endpoint="127.0.0.1:0",
+            local_addr="127.0.0.1",
+            max_restarts=0,
+            monitor_interval=0.1,
+            start_method="fork",
+            logs_specs=DefaultLogsSpecs(log_dir=folder),
+        )
+        try:
+            elastic_launch(config, rank.main)(job, *shared)
+        except ChildFailedError as error:
+            return dict(error.failures)
     return {}

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from runner.parallel.blocks import units
-from runner.parallel.sharding import Sharded, dtype, module_of
+from runner.parallel.sharding import Sharded, compile_each_shape, dtype, module_of
 
 if TYPE_CHECKING:
     from runner.workload import Workload
@@ -26,6 +26,7 @@ class Fsdp(Sharded):
 
         model = module_of(workload)
         chosen = set(units(model, self.wrap_policy, self.min_params))
+        compile_each_shape(len(chosen))
         mixed = MixedPrecision(param_dtype=dtype(self.param_dtype), reduce_dtype=dtype(self.reduce_dtype))
         sharded = FullyShardedDataParallel(
             model,

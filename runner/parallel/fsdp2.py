@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from runner.parallel.blocks import units
-from runner.parallel.sharding import Sharded, dtype, module_of
+from runner.parallel.sharding import Sharded, compile_each_shape, dtype, module_of
 
 if TYPE_CHECKING:
     from runner.workload import Workload
@@ -27,6 +27,8 @@ class Fsdp2(Sharded):
         model = module_of(workload)
         policy = MixedPrecisionPolicy(param_dtype=dtype(self.param_dtype), reduce_dtype=dtype(self.reduce_dtype))
         place = mesh(workload.device)
-        for module in (*units(model, self.wrap_policy, self.min_params), model):
+        chosen = units(model, self.wrap_policy, self.min_params)
+        compile_each_shape(len(chosen))
+        for module in (*chosen, model):
             fully_shard(module, mesh=place, reshard_after_forward=self.reshard_after_forward, mp_policy=policy)
         return workload

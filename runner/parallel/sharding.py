@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from runner.workload import Workload
 
 DTYPES = ("bfloat16", "float16", "float32")
+#: Compilations that a unit's code may need: with dropout and without it for the check, each with grad and without.
+FRAMES_PER_UNIT = 4
 
 
 @dataclass
@@ -43,6 +45,18 @@ def module_of(workload: Workload) -> torch.nn.Module:
     if not isinstance(model, torch.nn.Module) or not workload.parameters():
         raise Unsupported(f"{workload.name} has no parameters to shard: parallel=replicas runs it on every device")
     return model
+
+
+def compile_each_shape(count: int) -> None:
+    """Let dynamo compile what `count` units have in common once for each of their shapes, from now on in this process.
+
+    Units are frames of their own, and blocks of one class share their code: a second shape would look to dynamo like
+    a size that varies, and inductor would take minutes over code for any size, which runs slower, or fail at it.
+    """
+    from torch._dynamo import config
+
+    config.automatic_dynamic_shapes = False
+    config.recompile_limit = max(config.recompile_limit, FRAMES_PER_UNIT * count)
 
 
 def dtype(name: str | None) -> torch.dtype | None:

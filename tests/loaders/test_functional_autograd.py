@@ -47,7 +47,12 @@ FULL_LOSSES = {
     "wav2letter": 3.3310164504091953,
     "transformer": 4.073448563881738,
     "resnet18": 7.2168712439708855,
+    "deepspeech": 37.609509940806205,
+    "detr": 8045.418782182243,
+    "fcn_resnet": 0.506952675353976,
 }
+#: Models whose full forward pass in fp64 takes half a minute of one core, or more.
+HALF_A_MINUTE = ("deepspeech", "detr", "fcn_resnet")
 
 
 @pytest.fixture(autouse=True)
@@ -93,7 +98,7 @@ def test_loss_and_gradients(name: str) -> None:
 
 
 @pytest.mark.models
-@pytest.mark.parametrize("name", FULL_LOSSES)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in HALF_A_MINUTE else n for n in FULL_LOSSES])
 def test_full_loss(name: str) -> None:
     """So is the loss in full size."""
     with torch.no_grad():
