@@ -1,4 +1,4 @@
-"""Refuses a model that can't fit before it is loaded: what its recorded parameters need against free memory."""
+"""Refuses a model that can't fit before it is loaded: what its parameters need against free memory."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ ITEM_BYTES = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
 def refuse_too_big(config: Mapping[str, Any], name: str, device: Device) -> None:
     """Raise `Unsupported`, with the figures, where the model of a cell needs more memory than there is.
 
-    Only models whose parameters were counted are looked at, in the suite's own size, and only what is certain counts:
-    parameters, in training gradients and the optimizer's states too, no activations.
+    Only models whose parameters are known are looked at, and only what is certain counts: parameters, in training
+    gradients and the optimizer's states too, no activations.
     """
-    count = recorded.parameters(config["choices"].get("suite", "")).get(name)
-    if count is None or not _as_recorded(config["suite"]):
+    count = known_parameters(config, name)
+    if count is None:
         return
     needed, words = need(count, config)
     places = {config["device"]["type"]: (needed, device.free_memory_bytes())}
@@ -37,6 +37,16 @@ def refuse_too_big(config: Mapping[str, Any], name: str, device: Device) -> None
                 f"{name} does not fit: {count:.3g} parameters need {size / 1e9:.1f} GB ({what}), "
                 f"{free / 1e9:.1f} GB are free on {place}"
             )
+
+
+def known_parameters(config: Mapping[str, Any], name: str) -> int | None:
+    """The recorded number, for a model in its suite's own size; else what its loader says, where it can tell."""
+    if _as_recorded(config["suite"]):
+        found = recorded.parameters(config["choices"].get("suite", "")).get(name)
+        if found is not None:
+            return found
+    loader = registry.build(config["suite"])
+    return loader.parameters(name) if hasattr(loader, "parameters") else None
 
 
 def need(count: int, config: Mapping[str, Any]) -> tuple[int, str]:

@@ -174,6 +174,7 @@ class Workload:
     def resized(self, batch_size: int) -> Workload:
         """The same model, parameters and optimizer with inputs and loss of another batch size.
 
+        A model that keeps something for each sample is handed the one of that batch size: `take_batch_of(other)`.
         Raises `Unsupported` where the model's batch size can't be chosen.
         """
         from runner.errors import Unsupported
@@ -181,6 +182,8 @@ class Workload:
         other = self.reload(batch_size) if self.reload else self
         if other.batch_size != batch_size:
             raise Unsupported(f"{self.name} has a fixed batch size of {self.batch_size}")
+        if other is not self and hasattr(self.model, "take_batch_of"):
+            self.model.take_batch_of(other.model)
         own = replace(other, model=self.model, optimizer=self.optimizer)
         return replace(own, dynamic=self.dynamic, reload=self.reload)
 

@@ -58,6 +58,9 @@ class Loader(Protocol):
 
         `model=all` means what a method `listed()` gives where there is one and it gives any, else the names listed in
         `conf/models/<suite>.yaml` where that exists, else all of these.
+
+        A method `parameters(name) -> int | None` is asked, in the child, how many parameters a model has before it is
+        loaded: one that can't fit is refused. It takes no memory for them; None where only loading tells.
         """
         ...
 

@@ -159,6 +159,20 @@ def seeded(seed: int, device: str) -> Iterator[None]:
         yield
 
 
+def counted(make: Callable[[], torch.nn.Module]) -> int | None:
+    """Parameters of the module that `make` gives, without memory for them; None where it can't be made like that."""
+    import torch
+
+    try:
+        with seeded(0, "meta"):
+            parameters = list(make().parameters())
+    except Exception:  # noqa: BLE001 - what is wrong is said where it is really made
+        return None
+    if any(isinstance(p, torch.nn.parameter.UninitializedParameter) for p in parameters):
+        return None
+    return sum(p.numel() for p in parameters)
+
+
 def chosen_batch_size(request: LoadRequest) -> int | None:
     """The batch size that was asked for: by the command, else by the model's policy for this mode."""
     if request.batch_size is not None:

@@ -8,14 +8,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from runner.errors import Unsupported
 from runner.loaders import CheckDefaults, Facts, WithPolicies
-from runner.loaders._building import Entry, build, facts
+from runner.loaders._building import Entry, build, counted, facts
 from runner.loaders.names import known
 from runner.loaders.transformer_configs.catalogue import DESCRIBED, described
 from runner.workload import LoadRequest, Mode, Workload
+
+if TYPE_CHECKING:
+    import torch
 
 #: Batch size of a model for which `conf/models/huggingface.yaml` has none, as dynamobench has it.
 BATCH_SIZE = 16
@@ -59,6 +62,10 @@ class Huggingface(WithPolicies):
         """Source, batch sizes and missing packages."""
         return facts(Entry("transformers_by_name:build", BATCH_SIZE, BATCH_SIZE), "transformers")
 
+    def parameters(self, name: str) -> int | None:
+        """How many a model has at this scale, without making them; None without transformers, or where it lacks it."""
+        return counted(lambda: _make(name, self.scale.value))
+
     def load(self, name: str, request: LoadRequest) -> Workload:
         """Build one with random weights, inputs and labels.
 
@@ -76,6 +83,13 @@ class Huggingface(WithPolicies):
         if self.step in {StepKind.prefill, StepKind.decode} and training:
             raise Unsupported(f"suite.step={self.step.value} is inference: use mode=inference or suite.step=forward")
         return self.step or (StepKind.prefill if described(name).generates and not training else StepKind.forward)
+
+
+def _make(name: str, scale: str) -> torch.nn.Module:
+    from runner.loaders.builtin.transformers_by_name import make
+
+    net: torch.nn.Module = make(name, scale)
+    return net
 
 
 def _tokens(workload: Workload) -> int | None:

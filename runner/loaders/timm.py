@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from runner.loaders import CheckDefaults, Facts, WithPolicies
-from runner.loaders._building import Entry, build, facts
+from runner.loaders._building import Entry, build, counted, facts
 from runner.loaders.names import known
 from runner.workload import LoadRequest, Workload
+
+if TYPE_CHECKING:
+    import torch
 
 #: Names under which upstream lists models that timm has since renamed, and what they are called now.
 RENAMED = {
@@ -42,12 +45,23 @@ class Timm(WithPolicies):
         """Source, batch sizes and missing packages."""
         return facts(_entry(name), "timm")
 
+    def parameters(self, name: str) -> int | None:
+        """How many a model has, without making them; None where timm is missing or lacks it."""
+        return counted(lambda: _make(RENAMED.get(name, name)))
+
     def load(self, name: str, request: LoadRequest) -> Workload:
         """Build one with random weights and images; raises `Unsupported` without timm, or where its timm lacks it.
 
         Images have the size that the model's own configuration gives for this mode.
         """
         return replace(build(name, _entry(name), request), source="timm")
+
+
+def _make(model: str) -> torch.nn.Module:
+    from runner.loaders.builtin.timm_configured import make
+
+    net: torch.nn.Module = make(model)
+    return net
 
 
 def _entry(name: str) -> Entry:

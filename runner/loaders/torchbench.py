@@ -61,6 +61,14 @@ class Torchbench(WithPolicies):
         """Source, batch sizes and missing packages; of a checkout's model, which says the rest itself, the source."""
         return facts(CATALOGUE[name]) if self._found is None else Facts("torchbenchmark")
 
+    def parameters(self, name: str) -> int | None:
+        """How many a checkout's model has, if that is known without making them; the built-in ones are recorded."""
+        if self._found is None:
+            return None
+        from runner.loaders.checkout.loading import parameters
+
+        return parameters(self._found, name)
+
     def load(self, name: str, request: LoadRequest) -> Workload:
         """Build one; raises `Unsupported` naming the package, data, weights or device that it lacks."""
         if self._found is None:

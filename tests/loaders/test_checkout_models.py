@@ -198,6 +198,15 @@ def test_pretrained_weights_are_not_fetched(monkeypatch: pytest.MonkeyPatch, tmp
         load("pretrained_vision", weights=Weights.pretrained)
 
 
+def test_no_token_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Models that want a hub's token before they are built have one where nothing is fetched, and only there."""
+    monkeypatch.delenv("HUGGING_FACE_HUB_TOKEN", raising=False)
+    assert load("needs_token").step(load("needs_token").model).output.shape == (2, 3)
+    assert "HUGGING_FACE_HUB_TOKEN" not in os.environ
+    with pytest.raises(Unsupported, match="set HUGGING_FACE_HUB_TOKEN"):
+        load("needs_token", weights=Weights.pretrained)
+
+
 def test_rows(cli: Callable[..., Any], tmp_path: Path) -> None:
     """In a run each model has its row: the good ones are measured, the others say what they lack."""
     arguments = ["experiment=speedup", "backend=eager", "measure=quick", "measure.max_time_s=0.2", "hydra.run.dir=out"]

@@ -6,19 +6,23 @@ import random
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import yaml
+from torch._dynamo.testing import CompileCounter
 
+from runner.batch_invariance import part_of
+from runner.dynamic import mark
 from runner.errors import Unsupported
 from runner.loaders.huggingface import BATCH_SIZE, Huggingface, Scale, StepKind
 from runner.loaders.names import known, listed_version
 from runner.loaders.transformer_configs.small import LENGTH
 from runner.state import dropout_off
-from runner.workload import LoadRequest, Mode, Workload, tensors_of
+from runner.workload import Dynamic, LoadRequest, Mode, Workload, tensors_of
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning", "ignore::FutureWarning")
 
@@ -212,6 +216,27 @@ def test_speech() -> None:
     assert decode.tokens == 2
     shapes = [next(tensors_of(w.step(w.model).output)).shape for w in (prefill, decode)]
     assert shapes == [(2, 1000), (2, 1000)]
+
+
+@pytest.mark.models
+@pytest.mark.parametrize("name", ["Qwen3-0.6B", "whisper-tiny"])
+def test_decoding_batches_of_other_sizes(name: str) -> None:
+    """One graph decodes batches of several sizes, larger ones too; a part of a batch gives what it gives in the whole."""
+
+    def decode(batch_size: int) -> Workload:
+        return load(name, step=StepKind.decode, batch_size=batch_size)
+
+    static = decode(4)
+    torch.testing.assert_close(*(w.step(static.model).output[:2] for w in (part_of(static, 2), static)))
+    full = replace(decode(4), reload=decode, dynamic=Dynamic.batch)
+    sizes = [full, *(full.resized(size) for size in (3, 2, 6))]
+    mark(full)
+    counter = CompileCounter()
+    torch._dynamo.reset()
+    compiled = torch.compile(full.model, backend=counter, fullgraph=True)  # type: ignore[arg-type]
+    for one in sizes:
+        torch.testing.assert_close(one.step(compiled).output, one.step(full.model).output)
+    assert counter.frame_count == 1
 
 
 @pytest.mark.slow

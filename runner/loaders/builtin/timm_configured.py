@@ -21,15 +21,9 @@ def build(order: Order, model: str) -> Parts:
     The loss is the cross-entropy with random labels [B], of a tuple's first member; a model that gives features
     instead of logits has a projection of them.
     """
-    require("timm", "1.0")
-    torchvision()  # timm imports it
-    import timm
+    net: Any = make(model)
     from timm.data.config import resolve_model_data_config
 
-    if not timm.is_model(model):
-        listed = listed_version("timm")
-        raise Unsupported(f"timm {timm.__version__} has no model {model}: pip install timm=={listed}")
-    net: Any = _create(model)
     resolve: Any = resolve_model_data_config  # untyped
     size = resolve(net, use_test_size=not order.training)["input_size"]
     net = settle_batch_norm(wake(net), *size)
@@ -42,10 +36,15 @@ def build(order: Order, model: str) -> Parts:
     return Parts(net, (images,), loss=_First(CrossEntropy(labels)))
 
 
-def _create(model: str) -> Any:
+def make(model: str) -> Any:
     """The model without dropout, as dynamobench makes it; a family that knows no such argument is made as it is."""
+    require("timm", "1.0")
+    torchvision()  # timm imports it
     import timm
 
+    if not timm.is_model(model):
+        listed = listed_version("timm")
+        raise Unsupported(f"timm {timm.__version__} has no model {model}: pip install timm=={listed}")
     try:
         return timm.create_model(model, pretrained=False, drop_rate=0.0)
     except TypeError:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runner.errors import Unsupported
-from runner.loaders._building import chosen_batch_size
+from runner.loaders._building import chosen_batch_size, counted
 from runner.loaders._losses import own_loss, projection
 from runner.loaders._norms import settle_batch_norm
 from runner.loaders._packages import mend_torchvision
@@ -67,6 +67,22 @@ def load(checkout: Checkout, name: str, request: LoadRequest, pretrained: bool) 
         grad=loaded.needs_grad,
         flags=_flags(checkout, random),
     )
+
+
+def parameters(checkout: Checkout, name: str) -> int | None:
+    """How many parameters a model has that the checkout makes of a configuration of transformers; None for others."""
+    if "HuggingFace" not in (checkout.folder(name) / "__init__.py").read_text(encoding="utf-8"):
+        return None
+
+    def make() -> torch.nn.Module:
+        mend_torchvision()
+        factory = importlib.import_module("torchbenchmark.util.framework.huggingface.basic_configs")
+        replaced.patch_libraries()
+        net: torch.nn.Module = factory.download_model(name.removesuffix("_generate"))[1]
+        return net
+
+    with closed(), inside(checkout.root, seed=0), random_weights() as replaced:
+        return counted(make)
 
 
 @contextmanager

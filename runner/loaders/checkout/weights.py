@@ -6,6 +6,7 @@ that of the same architecture. The libraries are patched for as long as the mode
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -14,6 +15,9 @@ from unittest.mock import patch
 
 from runner.errors import Unsupported
 from runner.loaders._published import PUBLISHED
+
+#: Some models refuse to be built without it, for the sake of weights that are not fetched here.
+_TOKEN = "HUGGING_FACE_HUB_TOKEN"
 
 
 class Pretrained(dict[str, Any]):
@@ -48,6 +52,7 @@ def random_weights() -> Iterator[Replaced]:
 
     with ExitStack() as stack:
         replaced = Replaced(stack)
+        stack.enter_context(patch.dict(os.environ, {_TOKEN: os.environ.get(_TOKEN, "none")}))
         _torch(stack, replaced, torch)
         try:
             yield replaced

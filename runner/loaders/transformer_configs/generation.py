@@ -34,15 +34,18 @@ class Decode(nn.Module):
 
     Keys and values of the past are random, and buffers: they move, are cast and are put back with the model. Every
     call starts from the same position, so that it can be repeated; only a sliding window that is full moves on.
+    A smaller batch has the past of the first sequences.
     """
 
     _position: torch.Tensor
+    _keys_0: torch.Tensor
 
     def __init__(self, model: Any, cache: Any, past: int) -> None:
         super().__init__()
         self.model = model
         self._cache = cache
         self._past = past
+        self.varies = False  # once batches of other sizes come, no graph may depend on one being the full one
         self.register_buffer("_position", torch.tensor(past))
         for place, layer in enumerate(_all_layers(cache)):
             self.register_buffer(f"_keys_{place}", layer.keys)
@@ -50,8 +53,9 @@ class Decode(nn.Module):
 
     def forward(self, **inputs: torch.Tensor) -> torch.Tensor:
         """`inputs` are the model's, with one token."""
+        batch = next(iter(inputs.values())).shape[0]
         for place, layer in enumerate(_all_layers(self._cache)):
-            layer.keys, layer.values = getattr(self, f"_keys_{place}"), getattr(self, f"_values_{place}")
+            layer.keys, layer.values = self._of(batch, f"_keys_{place}"), self._of(batch, f"_values_{place}")
             layer.device = layer.keys.device
         for layer in _own(self._cache).layers:
             layer.cumulative_length = self._position.clone()
@@ -60,6 +64,16 @@ class Decode(nn.Module):
         output = self.model(**inputs, past_key_values=self._cache, use_cache=True)
         logits: torch.Tensor = output.logits[:, -1]
         return logits
+
+    def take_batch_of(self, other: Decode) -> None:
+        """Be ready for the batch of `other` too: with its past, where that is of more sequences."""
+        self.varies = True
+        if len(other._keys_0) > len(self._keys_0):
+            self._buffers.update(other.named_buffers(recurse=False))
+
+    def _of(self, batch: int, name: str) -> torch.Tensor:
+        past: torch.Tensor = getattr(self, name)
+        return past[:batch] if self.varies or batch != past.shape[0] else past
 
 
 def prefill(order: Order, net: Any, length: int) -> Parts:
