@@ -1,6 +1,8 @@
 # `make run` and `make test` do all the set-up on a fresh machine: Python 3.11+, a C++ compiler.
 # PYTHON=/path/python uses an existing environment and its torch instead of .venv.
 VENV := .venv
+# Two processes run the tests, each a file at a time: most tests compute on one core. WORKERS=0 is one after the other.
+WORKERS ?= 2
 ARGS ?= suite=torchbench model=resnet18,alexnet,nanogpt --multirun measure=quick
 
 ifdef PYTHON
@@ -20,7 +22,7 @@ run: $(READY)  ## run the main job, or anything: make run ARGS="model=mlp"
 test: $(READY)  ## the checks and tests that every change must pass; MARKS="services" chooses others
 	$(RUN) -m ruff check .
 	$(RUN) -m mypy
-	$(RUN) -m pytest -q $(if $(MARKS),-m "$(MARKS)") $(TESTS)
+	$(RUN) -m pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(if $(MARKS),-m "$(MARKS)") $(TESTS)
 
 lint: $(READY)  ## style and types only
 	$(RUN) -m ruff check .

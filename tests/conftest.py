@@ -20,9 +20,19 @@ import pytest
 ROOT = Path(__file__).parent.parent
 TOYS = ROOT / "tests" / "fixtures" / "toys"
 Start = Callable[..., "subprocess.CompletedProcess[str]"]
+#: Files that take longest. They come first, so that at the end no worker is alone with one of them.
+LONGEST = ("test_docs", "test_cli", "test_accuracy", "test_resume")
 
 # A job that a shell started with `&` ignores SIGINT, and so would every process that a test starts and interrupts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# OpenMP's threads that wait for each other don't keep the CPUs busy meanwhile: other tests run beside. Before torch.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest files first; the others keep their order."""
+    items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
 
 
 class Starter:

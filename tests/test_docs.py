@@ -109,9 +109,15 @@ def planned(command: str) -> str:
     if not command.startswith("python -m runner") or any(word in f"{command} " for word in RUN_AS_THEY_ARE):
         return command
     if any(word in command for word in RUN_BY_DEFAULT):
-        uses_backend = "backend=" in command or "experiment=operator_count" in command
-        return f"{command} {FEW}" + ("" if uses_backend else " model=mlp backend=eager")
+        own_model = "model=" in command or "suite=" in command
+        fewer = ("" if own_model else " model=mlp") + ("" if uses_backend(command) else " backend=eager")
+        return f"{command} {FEW} isolation=none{fewer}"
     return f"{command} plan=true"
+
+
+def uses_backend(command: str) -> bool:
+    """Whether it names a backend, or an experiment that has none."""
+    return "backend=" in command or "experiment=operator_count" in command
 
 
 def shortened(command: str) -> str:

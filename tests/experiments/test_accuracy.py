@@ -226,9 +226,15 @@ def test_a_bug_in_the_compiler_is_minified_and_located(cli: Any, tmp_path: Path,
     assert row["bisected"].startswith("inductor")
 
 
+#: Each mode and both number formats always; the other pairs, which compile as long, with `-m slow`.
+OFTEN = (("inference", "bf16"), ("training", "fp32"))
+RARELY = (("inference", "fp32"), ("training", "bf16"), ("inference", "amp_bf16"), ("training", "amp_bf16"))
+
+
 @pytest.mark.models
-@pytest.mark.parametrize("mode", ["inference", "training"])
-@pytest.mark.parametrize("precision", ["fp32", "bf16", "amp_bf16"])
+@pytest.mark.parametrize(
+    ("mode", "precision"), [*OFTEN, *(pytest.param(*pair, marks=pytest.mark.slow) for pair in RARELY)]
+)
 def test_no_false_alarm(cli: Any, tmp_path: Path, mode: str, precision: str) -> None:
     """Inductor is right on the demo models."""
     words = ("experiment=accuracy", f"mode={mode}", f"precision={precision}", "batch_size=4", "hydra.run.dir=out")
