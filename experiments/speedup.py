@@ -350,12 +350,12 @@ def _compile_anew(varied: Sequence[Workload], candidate: Callable[..., Any], con
 
 
 def _settle(workload: Workload, candidate: Callable[..., Any], context: Context) -> float:
-    """Call until dynamo's counters stand still; returns the seconds of the last call."""
+    """Call until dynamo's counters stand still, on every rank; returns the seconds of the last call."""
     unchanged, seconds, before = 0, 0.0, Mark.now().statistics
     for _ in range(MAX_SETTLING_CALLS):
         seconds = wall_s(partial(workload.step, candidate), context)
         after = Mark.now().statistics
-        unchanged = unchanged + 1 if after == before else 0
+        unchanged = 0 if context.agree(float(after != before)) else unchanged + 1
         before = after
         if unchanged >= SETTLED_CALLS or (unchanged and seconds > SLOW_CALL_S):
             break
