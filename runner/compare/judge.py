@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, TypeGuard
@@ -15,15 +15,14 @@ from numpy.typing import NDArray
 from runner.compare.join import Pair
 from runner.compare.sides import NO_ROW, Entry
 from runner.measure.comparisons import (
-    BETWEEN_SD_FLOOR,
     THRESHOLD,
     Delta,
     Estimate,
     benjamini_hochberg,
+    between_sds,
     change,
     delta_test,
     holm,
-    pooled_between_sd,
 )
 from runner.measure.statistics import GeometricMean, detectable, geometric_mean, z_of
 from runner.report.terminal import kind_of
@@ -88,7 +87,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All findings; `between_sd` is the standard deviation between processes that was assumed."""
+    """All findings; `between_sd` is the standard deviation between processes that most rows were taken to share."""
 
     findings: tuple[Finding, ...]
     settings: Settings
@@ -129,9 +128,11 @@ class Means:
 
 def judge(pairs: Sequence[Pair], settings: Settings, estimator: Estimator, metric: str = "speedup") -> Comparison:
     """A finding for every pair, in their order."""
-    entries = [entry for pair in pairs for entry in (pair.base, pair.new) if entry]
-    between = between_sd_of(entries)
-    findings = [_compared(pair, estimator, between, settings.margin) or _apart(pair, metric) for pair in pairs]
+    shared, between = between_sds([_known_between(pair) for pair in pairs])
+    findings = [
+        _compared(pair, estimator, sd, settings.margin) or _apart(pair, metric)
+        for pair, sd in zip(pairs, between, strict=True)
+    ]
     tested = [i for i, finding in enumerate(findings) if finding.limits]
     deltas = [delta for i in tested if (delta := findings[i].delta)]
     adjusted = ADJUST[settings.adjust]([delta.p for delta in deltas])
@@ -139,17 +140,14 @@ def judge(pairs: Sequence[Pair], settings: Settings, estimator: Estimator, metri
         verdict = Verdict(change(delta, float(p), settings.margin))
         alone = change(delta, delta.p, settings.margin) in (Verdict.REGRESSED, Verdict.IMPROVED)
         findings[i] = dataclasses.replace(findings[i], verdict=verdict, p=float(p), candidate=alone)
-    return Comparison(tuple(findings), settings, between, metric)
+    return Comparison(tuple(findings), settings, shared, metric)
 
 
-def between_sd_of(entries: Iterable[Entry]) -> float:
-    """Standard deviation between processes, from the rows that were measured in several; at least 1 %."""
-    known = [
-        (entry.row["between_sd"], entry.row["n_processes"])
-        for entry in entries
-        if entry.ok and (entry.row.get("n_processes") or 1) > 1 and finite(entry.row.get("between_sd"))
-    ]
-    return pooled_between_sd([sd for sd, _ in known], [k for _, k in known]) if known else BETWEEN_SD_FLOOR
+def _known_between(pair: Pair) -> list[tuple[float, int]]:
+    """Standard deviation between processes and number of processes of the pair's rows that were measured in several."""
+    rows = [entry.row for entry in (pair.base, pair.new) if entry and entry.ok]
+    several = [row for row in rows if (row.get("n_processes") or 1) > 1 and finite(row.get("between_sd"))]
+    return [(row["between_sd"], row["n_processes"]) for row in several]
 
 
 def speedup_of(entry: Entry) -> Estimate | None:

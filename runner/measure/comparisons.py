@@ -46,13 +46,24 @@ def delta_test(new: Estimate, old: Estimate, between_sd: float = BETWEEN_SD_FLOO
     return Delta(delta, se, 2 * float(special.ndtr(-abs(delta) / se)))
 
 
-def pooled_between_sd(sds: Sequence[float], processes: Sequence[int]) -> float:
-    """Between-process standard deviation of several rows with K >= 2 processes each; the floor where there are none."""
-    freedom = np.asarray(processes, dtype=np.float64) - 1
-    if not freedom.sum():
-        return BETWEEN_SD_FLOOR
-    pooled = math.sqrt(float((freedom * np.square(sds)).sum() / freedom.sum()))
-    return max(pooled, BETWEEN_SD_FLOOR)
+def between_sds(known: Sequence[Sequence[tuple[float, int]]]) -> tuple[float, list[float]]:
+    """Between-process standard deviation that models share, and the one to assume for each; log units, at least 1 %.
+
+    `known` holds for each model the standard deviation between processes and the number of processes (at least 2) of
+    each of its rows that has them. Models share one estimate, but those that clearly vary more than the others (beyond
+    the 99 % quantile of chi square) have their own: one restless model makes the others no less certain.
+    """
+    freedom = np.array([sum(k - 1 for _, k in rows) for rows in known], dtype=np.float64)
+    squares = np.array([sum((k - 1) * sd**2 for sd, k in rows) for rows in known], dtype=np.float64)
+    some = freedom > 0
+    if not some.any():
+        return BETWEEN_SD_FLOOR, [BETWEEN_SD_FLOOR] * len(known)
+    middle = float(np.median(squares[some] / special.chdtri(freedom[some], 0.5)))
+    restless = some & (squares > max(middle, BETWEEN_SD_FLOOR**2) * special.chdtri(np.maximum(freedom, 1), 0.01))
+    calm = some & ~restless
+    shared = max(math.sqrt(squares[calm].sum() / freedom[calm].sum()) if calm.any() else 0.0, BETWEEN_SD_FLOOR)
+    own = np.sqrt(squares / np.maximum(freedom, 1))
+    return shared, [float(sd) if alone else shared for sd, alone in zip(own, restless, strict=True)]
 
 
 def holm(p_values: Sequence[float]) -> NDArray[np.float64]:

@@ -12,11 +12,11 @@ from runner.measure.comparisons import (
     Delta,
     Estimate,
     benjamini_hochberg,
+    between_sds,
     change,
     delta_test,
     equivalent,
     holm,
-    pooled_between_sd,
 )
 
 
@@ -39,8 +39,21 @@ def test_delta_of_several_processes() -> None:
 def test_between_sd_is_never_taken_below_the_floor() -> None:
     """Zero spread observed by chance does not make a test sharper than 1 %."""
     assert delta_test(Estimate(0, 0), Estimate(0, 0), between_sd=0).se == pytest.approx(0.01 * math.sqrt(2))
-    assert pooled_between_sd([], []) == 0.01
-    assert pooled_between_sd([0.02, 0.04], [2, 4]) == pytest.approx(math.sqrt((0.0004 + 3 * 0.0016) / 4))
+    assert between_sds([[], []]) == (0.01, [0.01, 0.01])
+    assert between_sds([[(0.001, 3)]]) == (0.01, [0.01])
+
+
+def test_models_share_their_between_sd() -> None:
+    """Pooled by degrees of freedom, over both files; models without such rows get it too."""
+    pooled = math.sqrt((0.0004 + 3 * 0.0016 + 2 * 0.0009) / 6)
+    assert between_sds([[(0.02, 2), (0.04, 4)], [], [(0.03, 3)]]) == (pytest.approx(pooled), [pytest.approx(pooled)] * 3)
+
+
+def test_a_restless_model_keeps_its_between_sd_to_itself() -> None:
+    """A model that varies by 20 % from process to process does not widen the intervals of those that vary by 1 %."""
+    shared, each = between_sds([[(0.012, 3), (0.011, 3)], [(0.01, 3), (0.009, 3)], [(0.2, 3), (0.2, 3)]])
+    assert shared == pytest.approx(0.0105, abs=0.0002)
+    assert each == [shared, shared, pytest.approx(0.2)]
 
 
 def test_holm() -> None:
