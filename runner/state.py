@@ -66,13 +66,14 @@ def local(tensor: torch.Tensor) -> torch.Tensor:
 
 def write(live: torch.Tensor, saved: torch.Tensor) -> None:
     """Copy `saved` into `live` unless several elements of it share one address."""
-    if live.layout == torch.strided and _overlaps(live):
+    if live.layout == torch.strided and overlaps(live):
         return
     with torch.no_grad():
         live.copy_(saved)
 
 
-def _overlaps(tensor: torch.Tensor) -> bool:
+def overlaps(tensor: torch.Tensor) -> bool:
+    """Whether elements share memory, as in an expanded tensor: torch refuses to write to such a one."""
     return any(stride == 0 and size > 1 for stride, size in zip(tensor.stride(), tensor.shape, strict=True))
 
 
@@ -123,7 +124,7 @@ def _restore_values(live: dict[str, Any], saved: dict[str, Any]) -> None:
 def nudge(tensors: Iterable[torch.Tensor], seed: int, ulps: int = 4) -> None:
     """Move every element of the floating tensors by some units in its last place, up or down at random."""
     for i, tensor in enumerate(tensors):
-        if tensor.is_floating_point() and tensor.layout == torch.strided and not _overlaps(tensor):
+        if tensor.is_floating_point() and tensor.layout == torch.strided and not overlaps(tensor):
             generator = torch.Generator().manual_seed(seed * 1_000_003 + i)
             signs = torch.randint(0, 2, tensor.shape, generator=generator).mul_(2).sub_(1).to(tensor)
             with torch.no_grad():
@@ -164,7 +165,7 @@ class Inputs:
 
 
 def _overlapping(tensor: torch.Tensor) -> bool:
-    return tensor.layout == torch.strided and _overlaps(tensor)
+    return tensor.layout == torch.strided and overlaps(tensor)
 
 
 def rolled(tensor: torch.Tensor, shift: int) -> torch.Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -21,6 +22,7 @@ from runner.operators.outcome import Failure, Reason, failure
 from runner.operators.sides import Direction, Function, Program, backward_of, copies, forward, without_guards
 from runner.operators.values import InputSet
 from runner.results.columns import Phase, Row
+from runner.state import overlaps
 from runner.timing import Timer, seeding
 from runner.workload import Mode, Workload, tensors_of
 
@@ -159,7 +161,7 @@ class Bench:
         if program.random:
             self._same_form(eager, found)
             return {"accuracy": "not_compared", "reference": "none"}
-        rule = compare_outputs.Rule(self._tolerance(program.call))
+        rule = compare_outputs.Rule(self._tolerance(program.call), scale=_size(eager))
         comparison, reference = compare_outputs.compare(eager, found, None, rule), "none"
         if not comparison.ok:
             precise = self._precise(program, sample.direction)
@@ -278,11 +280,19 @@ def _timed(row: Row) -> Row:
     return {"eager_ms": row["eager_latency"], "backend_ms": row["abs_latency"], **{name: row[name] for name in names}}
 
 
+def _size(result: Any) -> float:
+    """Root mean square of the largest output, at least 1: rounding errors of a long sum grow with it."""
+    outputs = [t.detach() for t in tensors_of(result) if t.is_floating_point() and t.numel()]
+    sizes = [float(torch.linalg.vector_norm(t, dtype=torch.float32)) / math.sqrt(t.numel()) for t in outputs]
+    return max((1.0, *(size for size in sizes if math.isfinite(size))))
+
+
 def _restoring(tensors: Sequence[torch.Tensor]) -> Callable[[], None]:
-    saved = copies(tensors)
+    written = [tensor for tensor in tensors if not overlaps(tensor)]
+    saved = copies(written)
 
     def restore() -> None:
-        for tensor, value in zip(tensors, saved, strict=True):
+        for tensor, value in zip(written, saved, strict=True):
             tensor.detach().as_strided(tensor.shape, tensor.stride()).copy_(value)
 
     return restore

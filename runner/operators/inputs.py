@@ -14,6 +14,7 @@ from runner.errors import Unsupported
 from runner.operators import domains
 from runner.operators.derived import DERIVED
 from runner.operators.values import FLOATING, InputSet, Name, TensorSpec, specs
+from runner.state import overlaps
 
 #: Shares of the free memory that the inputs of one set may take: both sides, a check and its reference need as much.
 MEMORY_SHARE = 0.2
@@ -121,7 +122,7 @@ class _Maker:
             old = made.get(name)
             if not isinstance(old, torch.Tensor):
                 continue
-            same = old.shape == value.shape and old.dtype == value.dtype and not _overlaps(old)
+            same = old.shape == value.shape and old.dtype == value.dtype and not overlaps(old)
             made[name] = old.copy_(value) if same else value.detach().clone()
 
     def _value(self, argument: str, value: Any) -> Any:
@@ -204,7 +205,7 @@ class _Maker:
         size = tensor.shape[-1]
         more = torch.eye(size, dtype=tensor.dtype, device=tensor.device) * (1 if name in domains.SYMMETRIC else size)
         value = tensor @ tensor.mH / size + more if name in domains.SYMMETRIC else tensor + more
-        return tensor.copy_(value) if not _overlaps(tensor) else value
+        return tensor.copy_(value) if not overlaps(tensor) else value
 
     def _shaped(self, spec: TensorSpec, flat: torch.Tensor) -> torch.Tensor:
         return flat.as_strided(spec.size, spec.stride) if spec.stride is not None else flat.view(spec.size)
@@ -270,11 +271,6 @@ def _storage(spec: TensorSpec) -> int:
 def _itemsize(dtype: str) -> int:
     found: torch.dtype = getattr(torch, dtype)
     return found.itemsize
-
-
-def _overlaps(tensor: torch.Tensor) -> bool:
-    """Whether elements share memory, so that it can't be written to element by element."""
-    return any(stride == 0 and size > 1 for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
 
 
 def memory_format(entry: InputSet) -> str:
