@@ -88,7 +88,7 @@ def _refuse_models(plain: Mapping[str, Any], experiment: str) -> None:
     given = {
         "model": plain["model"]["name"] != "all",
         "batch_size": plain["batch_size"] != "suite",
-        **{f"select.{key}": value for key, value in plain["select"].items() if key != "shard"},
+        **{f"select.{key}": plain["select"][key] for key in ("no_skip", "fast", "batch_size_file")},
         **{f"policy.{key}": value not in (None, {}) for key, value in plain["policy"].items()},
     }
     for key in (key for key, said in given.items() if said):
