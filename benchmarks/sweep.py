@@ -24,7 +24,7 @@ NOOP = ("--config-dir", str(HERE / "plugins" / "conf"), "--multirun", "experimen
 def launch(jobs: int, launcher: str, more: list[str], folder: Path) -> subprocess.Popen[bytes]:
     """The sweep, in `folder`."""
     paths = [str(HERE.parent), str(HERE / "plugins"), os.environ.get("PYTHONPATH", "")]
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
     words = (f"seed=range({jobs})", f"hydra.sweep.dir={folder}")
     own = () if launcher == "basic" else (f"hydra/launcher={launcher}",)
     with (folder.parent / "out.txt").open("wb") as out:

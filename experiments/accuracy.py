@@ -181,12 +181,14 @@ class Accuracy(Experiment):
 
     def _runs(self, opened: Check, context: Context) -> list[Verdict]:
         """Verdicts of all runs; a run that raises is the last one."""
+        from runner.recheck import compiled_anew
+
         found: list[Verdict] = []
         candidate: Callable[..., Any] | None = None
         times = self.runs or opened.workload.policy.check_runs or 1
         for _ in range(max(times, 2) if self.check is Kind.bitwise else times):
             if candidate is None or self.check is not Kind.bitwise:
-                candidate, failure = self._compiled(opened, context)
+                candidate, failure = compiled_anew(opened, context)
                 if failure is not None:
                     return [*found, failure]
             with context.phase(Phase.CHECK):
@@ -197,16 +199,6 @@ class Accuracy(Experiment):
             if found[-1].status not in (Status.OK, Status.WRONG_OUTPUT, Status.CHECK_ERROR):
                 break
         return found
-
-    def _compiled(self, opened: Check, context: Context) -> tuple[Callable[..., Any], Verdict | None]:
-        """The callable under test after its first call, and why that failed."""
-        import torch
-
-        assert context.backend is not None
-        with context.phase(Phase.COMPILE):
-            torch._dynamo.reset()
-            candidate = context.backend.prepare(opened.workload)
-            return candidate, opened.first_call(candidate)
 
     def _bits(self, runs: list[Verdict], context: Context) -> Row:
         """Comparison bit by bit between the runs, and with a file; the outputs are saved."""

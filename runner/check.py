@@ -397,7 +397,7 @@ class Check:
         if all(self._within_noise(t) for t in failures):
             return verdicts.PASS_WITHIN_EAGER_NOISE
         noisy = all(t.tensor in self._noise and not self._noise[t.tensor].ok for t in failures)
-        return verdicts.EAGER_TWO_RUNS_DIFFER if noisy else verdicts.FAIL_ACCURACY
+        return verdicts.EAGER_TWO_RUNS_DIFFER if agreement.everywhere(noisy) else verdicts.FAIL_ACCURACY
 
     def _within_noise(self, found: TensorResult) -> bool:
         if agreement.everywhere(_excuses(self._noise.get(found.tensor), found)):

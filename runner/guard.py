@@ -20,7 +20,15 @@ from runner import launchers
 from runner.errors import UsageError
 from runner.results.files import rebuild_sweep
 from runner.results.reader import run_folders
-from runner.results.run import CLAIM_FILE, SWEEP_FILE, RunRecord, SweepRecord, claimed, record_sweep
+from runner.results.run import (
+    CLAIM_FILE,
+    REFUSAL_FILE,
+    SWEEP_FILE,
+    RunRecord,
+    SweepRecord,
+    claimed,
+    record_sweep,
+)
 from runner.results.writer import WriteError
 
 #: Directory that this process launched (a run's, or a sweep's), and what its configuration said.
@@ -35,8 +43,6 @@ refused = 0
 argv: list[str] = []
 #: Whether a launcher runs the jobs of the sweep in other processes.
 elsewhere = False
-#: Why a job has no run, in its folder, behind its exit code: the job may run on another machine.
-REFUSAL_FILE = "refused.txt"
 #: What this process holds until it ends: the sweep's folder.
 held = contextlib.ExitStack()
 

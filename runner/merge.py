@@ -1,4 +1,4 @@
-"""`python -m runner merge DIR...`: one run of the shards of one, or one sweep of several.
+"""`python -m runner merge DIR...`: one run of the shards of one.
 
 Shards are runs of the same command but for `select.shard`; whatever else differs is refused.
 """

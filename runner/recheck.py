@@ -40,19 +40,19 @@ def recheck(workload: Workload, settings: CheckSettings, first: Verdict, context
     with fallback_random(), Check(workload, settings) as opened:
         verdict = opened.baseline()
         if verdict is None:
-            with context.phase(Phase.COMPILE):
-                candidate, verdict = _compiled(opened, context)
+            candidate, verdict = compiled_anew(opened, context)
             verdict = verdict or opened.judge(candidate)
     if verdict.status in (Status.OK, Status.WRONG_OUTPUT):
         return replace(verdict, flags=(*verdict.flags, FLAG))
     return replace(first, accuracy=verdicts.EAGER_TWO_RUNS_DIFFER, flags=(*first.flags, *verdict.flags))
 
 
-def _compiled(opened: Check, context: Context) -> tuple[Callable[..., Any], Verdict | None]:
-    """The candidate after its first call, and why that failed."""
+def compiled_anew(opened: Check, context: Context) -> tuple[Callable[..., Any], Verdict | None]:
+    """The callable of `context.backend` after its first call, and why that failed; in the phase compile."""
     import torch
 
     assert context.backend is not None
-    torch._dynamo.reset()
-    candidate = context.backend.prepare(opened.workload)
-    return candidate, opened.first_call(candidate)
+    with context.phase(Phase.COMPILE):
+        torch._dynamo.reset()
+        candidate = context.backend.prepare(opened.workload)
+        return candidate, opened.first_call(candidate)

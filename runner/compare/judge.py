@@ -16,10 +16,11 @@ from runner.compare.join import Pair
 from runner.compare.sides import NO_ROW, Entry
 from runner.measure.comparisons import (
     THRESHOLD,
+    Between,
     Delta,
     Estimate,
     benjamini_hochberg,
-    between_sds,
+    between_processes,
     change,
     delta_test,
     holm,
@@ -76,13 +77,15 @@ class Finding:
         """Interval of `change`, not adjusted for the number of cells; None where it isn't known."""
         if self.delta is None or math.isnan(self.delta.se):
             return None
-        h = z_of(LEVEL) * self.delta.se
+        h = self.delta.half_width(LEVEL)
         return math.expm1(self.delta.delta - h), math.expm1(self.delta.delta + h)
 
     @property
     def mde(self) -> float | None:
         """Smallest relative change that this comparison finds with 80 % power."""
-        return None if self.delta is None or math.isnan(self.delta.se) else detectable(self.delta.se, LEVEL)
+        if self.delta is None or math.isnan(self.delta.se):
+            return None
+        return detectable(self.delta.half_width(LEVEL) / z_of(LEVEL), LEVEL)
 
 
 @dataclass(frozen=True)
@@ -128,10 +131,10 @@ class Means:
 
 def judge(pairs: Sequence[Pair], settings: Settings, estimator: Estimator, metric: str = "speedup") -> Comparison:
     """A finding for every pair, in their order."""
-    shared, between = between_sds([_known_between(pair) for pair in pairs])
+    shared, each = between_processes([_known_between(pair) for pair in pairs])
     findings = [
-        _compared(pair, estimator, sd, settings.margin) or _apart(pair, metric)
-        for pair, sd in zip(pairs, between, strict=True)
+        _compared(pair, estimator, between, settings.margin) or _apart(pair, metric)
+        for pair, between in zip(pairs, each, strict=True)
     ]
     tested = [i for i, finding in enumerate(findings) if finding.limits]
     deltas = [delta for i in tested if (delta := findings[i].delta)]
@@ -140,7 +143,7 @@ def judge(pairs: Sequence[Pair], settings: Settings, estimator: Estimator, metri
         verdict = Verdict(change(delta, float(p), settings.margin))
         alone = change(delta, delta.p, settings.margin) in (Verdict.REGRESSED, Verdict.IMPROVED)
         findings[i] = dataclasses.replace(findings[i], verdict=verdict, p=float(p), candidate=alone)
-    return Comparison(tuple(findings), settings, shared, metric)
+    return Comparison(tuple(findings), settings, shared.sd, metric)
 
 
 def _known_between(pair: Pair) -> list[tuple[float, int]]:
@@ -160,7 +163,7 @@ def speedup_of(entry: Entry) -> Estimate | None:
     return Estimate(math.log(speedup), within if finite(within) and within > 0 else math.nan, processes)
 
 
-def _compared(pair: Pair, estimator: Estimator, between: float, margin: float) -> Finding | None:
+def _compared(pair: Pair, estimator: Estimator, between: Between, margin: float) -> Finding | None:
     """A finding whose verdict is still to be adjusted; final where no interval is known. None: no two numbers."""
     old, new = (estimator(entry) if entry else None for entry in (pair.base, pair.new))
     if old is None or new is None:

@@ -28,42 +28,67 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Delta:
-    """Change of a log speedup from the old to the new file, its standard error and two-sided p-value."""
+    """Change of a log speedup from the old to the new file, its standard error and two-sided p-value.
+
+    `freedom` is the degrees of freedom of the standard error: infinite where it is taken to be known.
+    """
 
     delta: float
     se: float
     p: float
+    freedom: float = math.inf
+
+    def half_width(self, level: float) -> float:
+        """Of the two-sided interval of the change."""
+        return _quantile(0.5 + level / 2, self.freedom) * self.se
 
 
-def delta_test(new: Estimate, old: Estimate, between_sd: float = BETWEEN_SD_FLOOR) -> Delta:
-    """Compare one row of two files; `between_sd` is raised to the floor of 1 %.
+def _quantile(p: float, freedom: float) -> float:
+    return float(special.ndtri(p) if math.isinf(freedom) else special.stdtrit(freedom, p))
+
+
+@dataclass(frozen=True)
+class Between:
+    """Standard deviation between processes, in log units, and the degrees of freedom it was estimated with."""
+
+    sd: float = BETWEEN_SD_FLOOR
+    freedom: float = math.inf
+
+
+def delta_test(new: Estimate, old: Estimate, between: Between | None = None) -> Delta:
+    """Compare one row of two files; the standard deviation between processes is raised to the floor of 1 %.
 
     SE^2 = se_new^2/K_new + se_old^2/K_old + sigma_p^2 (1/K_new + 1/K_old).
     """
-    sigma = max(between_sd, BETWEEN_SD_FLOOR)
+    between = between or Between()
+    sigma = max(between.sd, BETWEEN_SD_FLOOR)
     variance = sum((row.se_within**2 + sigma**2) / row.processes for row in (new, old))
     delta, se = new.log_speedup - old.log_speedup, math.sqrt(variance)
-    return Delta(delta, se, 2 * float(special.ndtr(-abs(delta) / se)))
+    t = -abs(delta) / se
+    tail = special.ndtr(t) if math.isinf(between.freedom) else special.stdtr(between.freedom, t)
+    return Delta(delta, se, 2 * float(tail), between.freedom)
 
 
-def between_sds(known: Sequence[Sequence[tuple[float, int]]]) -> tuple[float, list[float]]:
-    """Between-process standard deviation that models share, and the one to assume for each; log units, at least 1 %.
+def between_processes(known: Sequence[Sequence[tuple[float, int]]]) -> tuple[Between, list[Between]]:
+    """Spread between processes that models share, and the one to assume for each; at least 1 %.
 
     `known` holds for each model the standard deviation between processes and the number of processes (at least 2) of
     each of its rows that has them. Models share one estimate, but those that clearly vary more than the others (beyond
-    the 99 % quantile of chi square) have their own: one restless model makes the others no less certain.
+    the 99 % quantile of chi square) have their own: one restless model makes the others no less certain. Without any
+    such row the 1 % is taken to be known.
     """
     freedom = np.array([sum(k - 1 for _, k in rows) for rows in known], dtype=np.float64)
     squares = np.array([sum((k - 1) * sd**2 for sd, k in rows) for rows in known], dtype=np.float64)
     some = freedom > 0
     if not some.any():
-        return BETWEEN_SD_FLOOR, [BETWEEN_SD_FLOOR] * len(known)
+        return Between(), [Between()] * len(known)
     middle = float(np.median(squares[some] / special.chdtri(freedom[some], 0.5)))
     restless = some & (squares > max(middle, BETWEEN_SD_FLOOR**2) * special.chdtri(np.maximum(freedom, 1), 0.01))
     calm = some & ~restless
-    shared = max(math.sqrt(squares[calm].sum() / freedom[calm].sum()) if calm.any() else 0.0, BETWEEN_SD_FLOOR)
-    own = np.sqrt(squares / np.maximum(freedom, 1))
-    return shared, [float(sd) if alone else shared for sd, alone in zip(own, restless, strict=True)]
+    total = float(freedom[calm].sum())
+    shared = Between(max(math.sqrt(squares[calm].sum() / total), BETWEEN_SD_FLOOR), total)
+    own = [Between(math.sqrt(square / max(f, 1.0)), float(f)) for square, f in zip(squares, freedom, strict=True)]
+    return shared, [one if alone else shared for one, alone in zip(own, restless, strict=True)]
 
 
 def holm(p_values: Sequence[float]) -> NDArray[np.float64]:
@@ -90,7 +115,7 @@ def _restore(values: NDArray[np.float64], order: NDArray[np.intp]) -> NDArray[np
 
 def equivalent(delta: Delta, margin: float = THRESHOLD, alpha: float = SIGNIFICANCE) -> bool:
     """Two one-sided tests: does the (1 - 2 alpha) interval of the change lie within +-margin?"""
-    return abs(delta.delta) + float(special.ndtri(1 - alpha)) * delta.se <= math.log1p(margin)
+    return abs(delta.delta) + delta.half_width(1 - 2 * alpha) <= math.log1p(margin)
 
 
 def change(delta: Delta, adjusted_p: float, margin: float = THRESHOLD) -> str:

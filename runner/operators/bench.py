@@ -283,7 +283,7 @@ def _timed(row: Row) -> Row:
 def _size(result: Any) -> float:
     """Root mean square of the largest output, at least 1: rounding errors of a long sum grow with it."""
     outputs = [t.detach() for t in tensors_of(result) if t.is_floating_point() and t.numel()]
-    sizes = [float(torch.linalg.vector_norm(t, dtype=torch.float32)) / math.sqrt(t.numel()) for t in outputs]
+    sizes = [float(torch.linalg.vector_norm(t.float())) / math.sqrt(t.numel()) for t in outputs]
     return max((1.0, *(size for size in sizes if math.isfinite(size))))
 
 

@@ -57,6 +57,7 @@ def compile_each_shape(count: int) -> None:
 
     config.automatic_dynamic_shapes = False
     config.recompile_limit = max(config.recompile_limit, FRAMES_PER_UNIT * count)
+    config.accumulated_recompile_limit = max(config.accumulated_recompile_limit, config.recompile_limit)
 
 
 def dtype(name: str | None) -> torch.dtype | None:

@@ -17,7 +17,7 @@ from runner.report.terminal import kind_of
 from runner.results.columns import Row
 from runner.results.files import PENDING
 from runner.results.reader import Run, read_one, read_rows, run_folders
-from runner.results.run import CLAIM_FILE, SWEEP_FILE, RunRecord, SweepRecord
+from runner.results.run import CLAIM_FILE, REFUSAL_FILE, SWEEP_FILE, RunRecord, SweepRecord
 from runner.results.status import is_failure
 
 #: A run on another machine that hasn't written for this long is taken for dead: longer than a cell may take.
@@ -57,7 +57,7 @@ class Progress:
     jobs: tuple[Job, ...]
     errors: tuple[str, ...]
     open: bool
-    asked: int | None = None  # jobs that the sweep has, begun or not, where that is known
+    asked: int | None = None  # jobs that have cells of the sweep's shard, begun or not, where that is known
 
     @property
     def total(self) -> int:
@@ -92,8 +92,20 @@ def look(directory: Path) -> Progress:
     jobs = tuple(map(job_of, runs))
     # A job may still be queued while nobody measures: then the process that launched the sweep holds its folder.
     launching = is_held(directory / CLAIM_FILE) or any(job.alive for job in jobs)
-    asked = SweepRecord.load(directory).jobs if (directory / SWEEP_FILE).is_file() else None
-    return Progress(jobs, tuple(errors_of(runs)), launching, asked)
+    return Progress(jobs, tuple(errors_of(runs)), launching, asked_jobs(directory))
+
+
+def asked_jobs(directory: Path) -> int | None:
+    """Jobs of a sweep without those that passed over all of their cells; None of a run, or where it isn't known."""
+    jobs = SweepRecord.load(directory).jobs if (directory / SWEEP_FILE).is_file() else None
+    return jobs and jobs - sum(map(_passed_over, directory.glob(f"**/{REFUSAL_FILE}")))
+
+
+def _passed_over(note: Path) -> bool:
+    try:
+        return note.read_text(encoding="utf-8").startswith("0 ")
+    except FileNotFoundError:  # the job begins anew
+        return False
 
 
 def job_of(run: Run) -> Job:

@@ -20,6 +20,8 @@ from runner.results.writer import WriteError, opened, write_whole
 SWEEP_FILE = "sweep.json"
 #: What a process locks that writes to a folder.
 CLAIM_FILE = ".claim"
+#: Why a job of a sweep has no run, in its folder, behind its exit code: the job may run on another machine.
+REFUSAL_FILE = "refused.txt"
 #: Version of the format of run.json, sweep.json and the files that they describe.
 #: 1: first version.
 FORMAT = 1

@@ -97,6 +97,15 @@ def test_inductor(cli: Any, tmp_path: Path) -> None:
     assert f"{tmp_path}/ops.txt" in command
 
 
+@pytest.mark.usefixtures("log")
+def test_double_precision(cli: Any, tmp_path: Path) -> None:
+    """Outputs in fp64 are judged by their size like any others."""
+    done = cli(*QUICK, "experiment.op=aten.mm.default", "backend=eager", "precision=fp64", "isolation=none")
+    assert done.returncode == 0, done.stdout + done.stderr
+    row = rows(tmp_path)["aten.mm.default"]
+    assert (row["status"], row["accuracy"], row["samples"]) == ("ok", "pass", 1)
+
+
 @pytest.mark.parametrize(
     ("words", "error"),
     [

@@ -9,10 +9,11 @@ import pytest
 from scipy import stats
 
 from runner.measure.comparisons import (
+    Between,
     Delta,
     Estimate,
     benjamini_hochberg,
-    between_sds,
+    between_processes,
     change,
     delta_test,
     equivalent,
@@ -31,29 +32,38 @@ def test_delta_of_single_processes() -> None:
 
 def test_delta_of_several_processes() -> None:
     """Both variances shrink with the number of processes of their own file."""
-    delta = delta_test(Estimate(0.0, 0.01, 3), Estimate(0.0, 0.02, 1), between_sd=0.03)
+    delta = delta_test(Estimate(0.0, 0.01, 3), Estimate(0.0, 0.02, 1), Between(0.03))
     assert delta.se == pytest.approx(math.sqrt(0.01**2 / 3 + 0.02**2 + 0.03**2 * (1 / 3 + 1)))
     assert delta.p == 1
 
 
 def test_between_sd_is_never_taken_below_the_floor() -> None:
     """Zero spread observed by chance does not make a test sharper than 1 %."""
-    assert delta_test(Estimate(0, 0), Estimate(0, 0), between_sd=0).se == pytest.approx(0.01 * math.sqrt(2))
-    assert between_sds([[], []]) == (0.01, [0.01, 0.01])
-    assert between_sds([[(0.001, 3)]]) == (0.01, [0.01])
+    assert delta_test(Estimate(0, 0), Estimate(0, 0), Between(0)).se == pytest.approx(0.01 * math.sqrt(2))
+    assert between_processes([[], []]) == (Between(0.01), [Between(0.01)] * 2)
+    assert between_processes([[(0.001, 3)]]) == (Between(0.01, 2), [Between(0.01, 2)])
 
 
-def test_models_share_their_between_sd() -> None:
+def test_models_share_their_spread() -> None:
     """Pooled by degrees of freedom, over both files; models without such rows get it too."""
-    pooled = math.sqrt((0.0004 + 3 * 0.0016 + 2 * 0.0009) / 6)
-    assert between_sds([[(0.02, 2), (0.04, 4)], [], [(0.03, 3)]]) == (pytest.approx(pooled), [pytest.approx(pooled)] * 3)
+    shared, each = between_processes([[(0.02, 2), (0.04, 4)], [], [(0.03, 3)]])
+    assert shared.sd == pytest.approx(math.sqrt((0.0004 + 3 * 0.0016 + 2 * 0.0009) / 6))
+    assert (shared.freedom, each) == (6, [shared] * 3)
 
 
-def test_a_restless_model_keeps_its_between_sd_to_itself() -> None:
+def test_a_restless_model_keeps_its_spread_to_itself() -> None:
     """A model that varies by 20 % from process to process does not widen the intervals of those that vary by 1 %."""
-    shared, each = between_sds([[(0.012, 3), (0.011, 3)], [(0.01, 3), (0.009, 3)], [(0.2, 3), (0.2, 3)]])
-    assert shared == pytest.approx(0.0105, abs=0.0002)
-    assert each == [shared, shared, pytest.approx(0.2)]
+    shared, each = between_processes([[(0.012, 3), (0.011, 3)], [(0.01, 3), (0.009, 3)], [(0.2, 3), (0.2, 3)]])
+    assert (shared.sd, shared.freedom) == (pytest.approx(0.0105, abs=0.0002), 8)
+    assert each == [shared, shared, Between(pytest.approx(0.2), 4)]
+
+
+def test_an_estimated_spread_is_judged_by_students_distribution() -> None:
+    """Twelve degrees of freedom: p-value, interval and equivalence are wider than with a spread that is known."""
+    known, found = (delta_test(Estimate(0.03, 0), Estimate(0, 0), Between(0.01, f)) for f in (math.inf, 12))
+    assert found.p == pytest.approx(2 * stats.t.sf(0.03 / found.se, 12))
+    assert found.half_width(0.95) == pytest.approx(stats.t.ppf(0.975, 12) * found.se)
+    assert known.p < found.p
 
 
 def test_holm() -> None:

@@ -87,6 +87,19 @@ def test_a_sweep_between_two_jobs(results, here, tmp_path: Path):
     assert not alive.look(tmp_path / "sweep").open
 
 
+def test_a_shard_of_a_sweep(results, here, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """A job without cells of the shard is not waited for; one that was refused is still to do."""
+    sweep = tmp_path / "sweep"
+    record_sweep(sweep, ["--multirun"], tmp_path, jobs=2)
+    results({"a": {}}, "sweep/0", "sweep", 0)
+    (sweep / "1").mkdir()
+    endings = {"2 out of bounds": "stopped with 1 job to do", "0 none of its cells is in select.shard=1/2": "finished"}
+    for note, ending in endings.items():
+        (sweep / "1" / "refused.txt").write_text(f"{note}\n")
+        assert watch.main([str(sweep)]) == 0
+        assert ending in capsys.readouterr().out
+
+
 def test_it_leaves_no_trace(results, here):
     """Watching writes nothing and takes no lock: a job that starts meanwhile isn't refused."""
     run = results({"a": {}, "b": None})
