@@ -7,7 +7,10 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True)
@@ -57,18 +60,24 @@ def main() -> None:
 
 
 def _count(loader: Any, name: str) -> Count:
-    import torch
-
     from runner.workload import LoadRequest
 
     try:
         workload = loader.load(name, LoadRequest(device="meta"))
-        parameters = workload.parameters().values()
+        parameters = list(workload.parameters().values())
     except Exception as error:  # noqa: BLE001 - a model's own code may raise anything
         return Count(name, why=str(error).strip().partition("\n")[0] or type(error).__name__)
-    if any(isinstance(p, torch.nn.parameter.UninitializedParameter) for p in parameters):
-        return Count(name, why="its parameters get their shapes in the first call only")
-    return Count(name, sum(p.numel() for p in parameters))
+    number = total(parameters)
+    return Count(name, number, "its parameters get their shapes in the first call only" if number is None else "")
+
+
+def total(parameters: Sequence[torch.Tensor]) -> int | None:
+    """How many numbers they are; None where some get their shapes in the model's first call only."""
+    from torch.nn.parameter import UninitializedParameter
+
+    if any(isinstance(parameter, UninitializedParameter) for parameter in parameters):
+        return None
+    return sum(parameter.numel() for parameter in parameters)
 
 
 if __name__ == "__main__":

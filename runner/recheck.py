@@ -5,7 +5,6 @@ What is timed keeps the user's settings: inductor's `fallback_random` changes sp
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -19,8 +18,6 @@ if TYPE_CHECKING:
     from runner.experiment import Context
     from runner.verdict import Verdict
     from runner.workload import Workload
-
-log = logging.getLogger(__name__)
 
 #: Flag of a row whose check was such a second one.
 FLAG = "fallback_random_check"

@@ -66,7 +66,7 @@ def local(tensor: torch.Tensor) -> torch.Tensor:
 
 def write(live: torch.Tensor, saved: torch.Tensor) -> None:
     """Copy `saved` into `live` unless several elements of it share one address."""
-    if live.layout == torch.strided and overlaps(live):
+    if overlaps(live):
         return
     with torch.no_grad():
         live.copy_(saved)
@@ -74,6 +74,8 @@ def write(live: torch.Tensor, saved: torch.Tensor) -> None:
 
 def overlaps(tensor: torch.Tensor) -> bool:
     """Whether elements share memory, as in an expanded tensor: torch refuses to write to such a one."""
+    if tensor.layout != torch.strided:
+        return False
     return any(stride == 0 and size > 1 for stride, size in zip(tensor.stride(), tensor.shape, strict=True))
 
 
@@ -157,15 +159,11 @@ class Inputs:
         return {
             name: tensor.detach().clone()
             for name, tensor in self.live.items()
-            if not _overlapping(tensor) and not identical(tensor, self._expected(name))
+            if not overlaps(tensor) and not identical(tensor, self._expected(name))
         }
 
     def _expected(self, name: str) -> torch.Tensor:
         return rolled(self._pristine[name], self._loaded)
-
-
-def _overlapping(tensor: torch.Tensor) -> bool:
-    return tensor.layout == torch.strided and overlaps(tensor)
 
 
 def rolled(tensor: torch.Tensor, shift: int) -> torch.Tensor:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from runner.errors import Unsupported
 from runner.loaders import Facts
 from runner.loaders._packages import require
+from runner.parameter_counts import total
 from runner.workload import LoadRequest, Mode, Workload, mean_loss
 
 if TYPE_CHECKING:
@@ -161,16 +162,12 @@ def seeded(seed: int, device: str) -> Iterator[None]:
 
 def counted(make: Callable[[], torch.nn.Module]) -> int | None:
     """Parameters of the module that `make` gives, without memory for them; None where it can't be made like that."""
-    import torch
-
     try:
         with seeded(0, "meta"):
             parameters = list(make().parameters())
     except Exception:  # noqa: BLE001 - what is wrong is said where it is really made
         return None
-    if any(isinstance(p, torch.nn.parameter.UninitializedParameter) for p in parameters):
-        return None
-    return sum(p.numel() for p in parameters)
+    return total(parameters)
 
 
 def chosen_batch_size(request: LoadRequest) -> int | None:

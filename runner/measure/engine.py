@@ -117,6 +117,7 @@ class _Run:
         warm = self.clock.now_ns()
         stop = self.measure(warm, tidy)
         done = self.clock.now_ns()
+        arrays = self.arrays()
         facts = {
             **self.chosen(),
             "stop": stop,
@@ -124,7 +125,7 @@ class _Run:
             "steady": steady,
             "warmup_s": (warm - began) / 1e9,
             "measure_s": (done - warm) / 1e9,
-            **self.occupancies(),
+            **self.occupancies(arrays),
         }
         machine = Machine(
             environment(self.snapshots, self.held_back),
@@ -133,7 +134,7 @@ class _Run:
             self.probe.cores,
             overhead_ns,
         )
-        return Measurement(self.arrays(), self.settings, facts, machine)
+        return Measurement(arrays, self.settings, facts, machine)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         return pack(self.pairs, self.blocks, self.warm_s, self.settings.clock is ClockKind.device)
@@ -149,11 +150,10 @@ class _Run:
             "gc": settings.gc.value,
         }
 
-    def occupancies(self) -> dict[str, Any]:
+    def occupancies(self, arrays: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
         """Columns about the device's idle time; its own clock has none."""
         found = {"a": occupancy.Occupancy(), "b": occupancy.Occupancy()}
         if self.settings.clock is not ClockKind.device:
-            arrays = self.arrays()
             for key, side in zip(found, self.sides, strict=True):
                 found[key] = self.gauge.occupancy(side, float(np.median(arrays[f"wall_{key}"])) * 1e9)
         return occupancy.columns(found)

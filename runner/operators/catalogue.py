@@ -50,13 +50,15 @@ def shipped(suite: str) -> Mapping[tuple[str, str], str]:
             f"no operator log ships for suite {suite} (there are: {', '.join(suites())}): give "
             "experiment.input_file=FILE, which experiment=record_operators makes"
         )
-    texts = {}
+    files = read_archive(path).items()
+    return {(found["model"], found["mode"]): text for name, text in files if (found := _MEMBER.fullmatch(name))}
+
+
+def read_archive(path: Path) -> dict[str, str]:
+    """The text files of an archive by name."""
     with tarfile.open(path) as archive:
-        for member in archive:
-            match, file = _MEMBER.fullmatch(member.name), archive.extractfile(member)
-            if match and file:
-                texts[match["model"], match["mode"]] = file.read().decode()
-    return texts
+        files = {member.name: archive.extractfile(member) for member in archive}
+        return {name: file.read().decode() for name, file in files.items() if file is not None}
 
 
 @functools.cache

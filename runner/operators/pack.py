@@ -13,7 +13,7 @@ import tarfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from runner.operators.catalogue import LOGS
+from runner.operators.catalogue import LOGS, read_archive
 
 MANIFEST = "manifest.json"
 #: Columns of the recording's rows that the manifest keeps, beside torch's version.
@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         manifests.setdefault(suite, {})[name] = facts
     for suite, files in suites.items():
         path = given.output / f"{suite}.tar.xz"
-        before = read(path) if given.keep and path.is_file() else {}
+        before = read_archive(path) if given.keep and path.is_file() else {}
         manifest = json.loads(before.pop(MANIFEST, "{}")) | manifests[suite]
         write(path, {**before, **files, MANIFEST: json.dumps(manifest, indent=0, sort_keys=True)})
         print(f"{path}: {len(before | files)} logs, {path.stat().st_size} bytes")
@@ -49,13 +49,6 @@ def recorded(run: Path) -> Iterator[tuple[str, str, str, dict[str, str]]]:
                 path = run / row["operator_log"]
                 facts = {**{key: row[key] for key in KEPT}, "torch": environment["torch"]["version"]}
                 yield row["suite"], path.name, path.read_text(encoding="utf-8"), facts
-
-
-def read(path: Path) -> dict[str, str]:
-    """The text files of an archive by name."""
-    with tarfile.open(path) as archive:
-        files = {member.name: archive.extractfile(member) for member in archive}
-        return {name: file.read().decode() for name, file in files.items() if file is not None}
 
 
 def write(path: Path, files: dict[str, str]) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch._subclasses import FakeTensorMode
 
-from runner.operators import pack
+from runner.operators import catalogue, pack
 from runner.operators.recorder import Recorder
 
 
@@ -45,7 +45,7 @@ def test_logs_are_added_to_an_archive(tmp_path: Path) -> None:
         "a,zoo,ok,a_training.txt,4,fp32,fake tensors\nc,zoo,oom,,4,fp32,\n"
     )
     pack.main([str(run), "--keep", "--output", str(tmp_path)])
-    found = pack.read(tmp_path / "zoo.tar.xz")
+    found = catalogue.read_archive(tmp_path / "zoo.tar.xz")
     assert (found["a_training.txt"], found["b_training.txt"]) == ("new", "old")
     assert set(json.loads(found["manifest.json"])) == {"a_training.txt", "b"}
     pack.main([str(run), "--output", str(tmp_path)])
