@@ -1,7 +1,7 @@
 """How fast the operator experiment goes, and how much of the logs it can run; in this process, eager against eager.
 
 python benchmarks/operators.py speed SUITE [--elements 10000]
-python benchmarks/operators.py coverage SUITE [--mib 64] [--op PATTERN] [--smallest N]
+python benchmarks/operators.py coverage SUITE [--mib 64] [--op PATTERN] [--smallest N] [--device cuda]
 
 `speed` takes the input sets that hold at most so many elements, a few per operator, prepares and measures them for a
 minute, and prints samples per second, of wall time and of CPU time. `coverage` makes and runs all input sets up to a
@@ -24,7 +24,9 @@ import torch
 
 from runner.backends.eager import Eager
 from runner.cells import Cell
+from runner.devices import Device
 from runner.devices.cpu import Cpu
+from runner.devices.cuda import Cuda
 from runner.errors import Unsupported
 from runner.measure.settings import Measure
 from runner.measure.tuning import Tuning
@@ -39,15 +41,16 @@ from runner.timing import Timer
 PER_OPERATOR = 5
 ENOUGH_S = 60.0
 EXAMPLES = 3
+DEVICES: dict[str, type[Device]] = {"cpu": Cpu, "cuda": Cuda}
 
 
-def context(folder: str) -> Any:
+def context(folder: str, device: Device) -> Any:
     """What a child's context has, as far as a session asks."""
     config = {"precision": {"name": "fp32", "dtype": "float32"}, "model": {"name": "benchmark"}}
     return SimpleNamespace(
         cell=Cell(config),
         backend=Eager(),
-        device=Cpu(),
+        device=device,
         measure=Measure(),
         tuning=Tuning(2, None),
         seed=0,
@@ -71,12 +74,12 @@ def speed(given: argparse.Namespace) -> None:
     torch.set_num_threads(1)
     samples, spent, cpu = 0, 0.0, 0.0
     with tempfile.TemporaryDirectory() as folder:
-        Timer(context(folder))  # imports what the children of a run find imported
+        Timer(context(folder, Cpu()))  # imports what the children of a run find imported
         for name, entries in sections(given.suite):
             known = [e for e in entries if isinstance(e, InputSet)]
             small = [e for e in known if sum(spec.numel for spec in e.tensors) <= given.elements][:PER_OPERATOR]
             try:
-                session = Session(context(folder), resolve(name), guards=False)
+                session = Session(context(folder, Cpu()), resolve(name), guards=False)
             except Unsupported:
                 continue
             began, cpu_began = time.perf_counter(), time.process_time()
@@ -100,7 +103,7 @@ def coverage(given: argparse.Namespace) -> None:
             large += len(entries) - len(fitting)
             taken = fitting if given.smallest is None else sorted(fitting, key=nbytes)[: given.smallest]
             tried += len(taken)
-            for reason, text in failing(name, taken, folder):
+            for reason, text in failing(name, taken, context(folder, DEVICES[given.device]())):
                 failures[reason] += 1
                 examples.setdefault(reason, []).append(f"{name}: {text}")
             print(f"{name}: {len(taken)}", flush=True)
@@ -110,10 +113,10 @@ def coverage(given: argparse.Namespace) -> None:
         print(f"{count} {reason}", *examples[reason], sep="\n  ")
 
 
-def failing(name: str, entries: Sequence[InputSet | BadLine], folder: str) -> Iterator[tuple[str, str]]:
+def failing(name: str, entries: Sequence[InputSet | BadLine], child: Any) -> Iterator[tuple[str, str]]:
     """Reason and text for each input set of which something fails."""
     try:
-        session = Session(context(folder), resolve(name), guards=False)
+        session = Session(child, resolve(name), guards=False)
     except Unsupported as error:
         yield from [(Reason.NO_OPERATOR.value, str(error))] * len(entries)
         return
@@ -143,6 +146,7 @@ def main() -> None:
             command.add_argument("--mib", type=int, default=64, help="largest input set")
             command.add_argument("--op", default="all", help="as experiment.op")
             command.add_argument("--smallest", type=int, help="only so many input sets of an operator")
+            command.add_argument("--device", choices=DEVICES, default="cpu", help="where they run")
     given = parser.parse_args()
     given.run(given)
 

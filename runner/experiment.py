@@ -104,8 +104,11 @@ class Context(Protocol):
         """`value`, or in a cell that spans devices the largest of its ranks' values: for decisions by the clock."""
         ...
 
-    def expect_call(self, seconds: float) -> None:
-        """One call of one side took `seconds` when first timed: the default of `limits.measure_s` grows with it."""
+    def expect_call(self, seconds: float, more: int = 0) -> None:
+        """One call of one side took `seconds` when first timed: the default of `limits.measure_s` grows with it.
+
+        `more` such calls are to come at the least: a cell that can't end within its limit ends now.
+        """
         ...
 
 

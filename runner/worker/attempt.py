@@ -132,7 +132,9 @@ class Attempt:
         """Say what happens next if nothing is heard."""
         if self._verdict is not None:
             return
-        if self._recorder.finished:
+        if self._deadlines.hopeless and not self._recorder.finished:
+            self._end(Status.TIMEOUT, "cell_s", self._deadlines.hopeless)
+        elif self._recorder.finished:
             self._next = (time.monotonic() + EXIT_S, self._kill)
         else:
             self._next = (self._deadlines.next()[0], self._timed_out)

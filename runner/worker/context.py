@@ -177,9 +177,12 @@ class JobContext:
         """`value`, or in a cell that spans devices the largest of its ranks' values: for decisions by the clock."""
         return value
 
-    def expect_call(self, seconds: float) -> None:
-        """One call of one side took `seconds` when first timed: the default of `limits.measure_s` grows with it."""
-        self._send({"kind": "call", "seconds": seconds})
+    def expect_call(self, seconds: float, more: int = 0) -> None:
+        """One call of one side took `seconds` when first timed: the default of `limits.measure_s` grows with it.
+
+        `more` such calls are to come at the least: a cell that can't end within its limit ends now.
+        """
+        self._send({"kind": "call", "seconds": seconds, "more": more})
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,9 @@ class Deadlines:
         self._limits = limits
         self._measure_s = 60.0 + 3.0 * max_time_s
         self._spent: dict[str, float] = {}
+        self._to_come_s = 0.0
         self.phase: Phase | None = None
+        self.hopeless = ""  # why the cell can't end in time, once that is certain
         self.start(now)
 
     def start(self, now: float) -> None:
@@ -64,9 +66,19 @@ class Deadlines:
             self._spent[name] = self._spent.get(name, 0.0) + now - self._entered
         self.phase, self._entered = phase, now
 
-    def expect_call(self, seconds: float) -> None:
-        """One call of one side took `seconds`: grant ten of them to the default of `measure_s`."""
+    def expect_call(self, seconds: float, more: int, now: float) -> None:
+        """One call of one side took `seconds`: grant ten of them to the default of `measure_s`.
+
+        At least `more` such calls are to come: notes in `hopeless` when they can't end within `cell_s`.
+        """
         self._measure_s += 10.0 * seconds
+        self._to_come_s += more * seconds
+        spent_s, cell_s = now - self._started, self._limits.cell_s
+        if more and spent_s + self._to_come_s > cell_s:
+            self.hopeless = (
+                f"limits.cell_s={cell_s:g} is too short: after {spent_s:.0f} s, at least {self._to_come_s:.0f} s of "
+                f"calls are left, one of which took {seconds:.3g} s; raise it, or lower batch_size"
+            )
 
     def next(self) -> tuple[float, str]:
         """When the next limit is reached, and its name."""

@@ -62,7 +62,7 @@ class Recorder:
         if kind == "phase":
             self._enter(message["phase"])
         elif kind == "call":
-            self._deadlines.expect_call(message["seconds"])
+            self._deadlines.expect_call(message["seconds"], message["more"], time.monotonic())
         elif kind == "values":
             self._values |= message["values"]
             self._listener.values(message["values"])

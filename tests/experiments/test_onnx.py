@@ -119,7 +119,7 @@ class NearbyContext:
         """Kept."""
         self.flags += flags
 
-    def expect_call(self, seconds: float) -> None:
+    def expect_call(self, seconds: float, more: int = 0) -> None:
         """Not of interest."""
 
     def table(self, name: str, rows: list[Row]) -> None:

@@ -42,9 +42,9 @@ def fork() -> Iterator[Supervisor]:
 def make(tmp_path: Path) -> Callable[..., Job]:
     """A function that makes the job in which the experiment does `action`, in `phase`."""
 
-    def job(action: str, argument: str = "", phase: str = "compile", **changes: Any) -> Job:
-        experiment = {"_target_": "worker_toys.Steps", "action": action, "argument": argument, "phase": phase}
-        return job_of(tmp_path, experiment, **changes)
+    def job(action: str, argument: str = "", phase: str = "compile", call_s: float = 0.0, **changes: Any) -> Job:
+        named = {"action": action, "argument": argument, "phase": phase, "call_s": call_s}
+        return job_of(tmp_path, {"_target_": "worker_toys.Steps", **named}, **changes)
 
     return job
 

@@ -128,6 +128,14 @@ def test_cell_limit(make: Make, fork: Supervisor) -> None:
     assert (outcome.status, outcome.phase, outcome.error_type) == (Status.TIMEOUT, None, "cell_s")
 
 
+def test_calls_too_slow_for_the_limit(make: Make, fork: Supervisor) -> None:
+    """A cell whose calls can't end within its limit ends before they are made."""
+    outcome = fork.run(make("hang", call_s=200.0, limits=Limits(cell_s=500)), Heard())
+    assert (outcome.status, outcome.phase, outcome.error_type) == (Status.TIMEOUT, Phase.COMPILE, "cell_s")
+    assert "at least 600 s of calls are left, one of which took 200 s" in outcome.error
+    assert fork.run(make("nothing", call_s=100.0, limits=Limits(cell_s=500)), Heard()).status is Status.OK
+
+
 @pytest.mark.parametrize("action", ["grandchild", "start_grandchild"])
 def test_no_grandchild_is_left(action: str, make: Make, fork: Supervisor, tmp_path: Path) -> None:
     """A grandchild in a session of its own that ignores SIGTERM is gone when the outcome is there."""

@@ -35,13 +35,26 @@ def test_measuring_limit_grows_with_the_calls() -> None:
     """By default measuring may take 60 s, three budgets and ten calls of each side, over its three phases."""
     deadlines = Deadlines(LIMITS, 30, now=0)
     assert deadlines.allowed("measure_s") == 150
-    deadlines.expect_call(2.0)
-    deadlines.expect_call(1.0)
+    deadlines.expect_call(2.0, 0, 0)
+    deadlines.expect_call(1.0, 0, 0)
     assert deadlines.allowed("measure_s") == 180
     for phase, now in ((Phase.MEMORY, 0), (Phase.WARMUP, 10), (Phase.MEASURE, 20)):
         deadlines.enter(phase, now)
     assert deadlines.next() == (100, "cell_s")
     assert Deadlines(Limits(measure_s=7), 30, 0).allowed("measure_s") == 7
+
+
+def test_calls_that_cannot_end_in_time() -> None:
+    """A cell is hopeless as soon as the calls still to come outlast its limit, of both sides together."""
+    deadlines = Deadlines(LIMITS, 30, now=0)
+    deadlines.start(50)
+    deadlines.expect_call(12.0, 3, 62)
+    assert not deadlines.hopeless
+    deadlines.expect_call(11.0, 3, 84)
+    assert deadlines.hopeless == (
+        "limits.cell_s=100 is too short: after 34 s, at least 69 s of calls are left, one of which took 11 s; "
+        "raise it, or lower batch_size"
+    )
 
 
 @pytest.mark.parametrize("name", ["load_s", "measure_s", "log_bytes"])
