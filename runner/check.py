@@ -139,15 +139,17 @@ class Check:
         failed = (verdicts.FAIL_TO_RUN, "OOM", Phase.CHECK)
         result = self._run(candidate, *failed)
         draws_others = self._draws.others()
-        comparison = agreement.worst(merge(self._compare(name, result) for name in self._eager.groups))
+        own = merge(self._compare(name, result) for name in self._eager.groups)
+        comparison = agreement.worst(own)
         ask = comparison.ok or draws_others
         repeats = ask and self._attempt(lambda: self._draws.repeated_by(candidate), *failed)
         if comparison.ok and repeats:
             reason = "each call draws the same random numbers, eager draws new ones"
-            comparison = merge([comparison, Comparison((TensorResult("random numbers", False, reason),))])
-        word, reason = self._word(comparison), comparison.reason
+            alike = Comparison((TensorResult("random numbers", False, reason),))
+            own, comparison = merge([own, alike]), merge([comparison, alike])
+        word, reason = self._word(own), comparison.reason
         unsure = word == verdicts.FAIL_ACCURACY and draws_others and not repeats
-        if unsure and self._is_explained_by_seed(comparison):
+        if unsure and self._is_explained_by_seed(own):
             self._flag("backend_draws_differently")
             word, reason = verdicts.EAGER_TWO_RUNS_DIFFER, f"other random numbers than eager's: {reason}"
         return self._verdict(word, reason, comparison=comparison, worst=self._whole(comparison, result), result=result)
@@ -390,19 +392,19 @@ class Check:
         return Flat({path: tensor - saved[path] for path, tensor in after.items()})
 
     def _word(self, comparison: Comparison) -> str:
-        """The accuracy word: differences are weighed against eager's own noise before they count as wrong."""
+        """The accuracy word: differences are weighed against eager's own noise before they count as wrong.
+
+        Every rank weighs what it found in its own tensors; the runs that this takes are made on all of them.
+        """
         failures = comparison.failures
-        if not failures:
+        if agreement.everywhere(not failures):
             return verdicts.PASS
-        if all(self._within_noise(t) for t in failures):
+        if agreement.everywhere(all(_excuses(self._noise.get(t.tensor), t) for t in failures)):
+            return verdicts.PASS_WITHIN_EAGER_NOISE
+        if agreement.everywhere(all(t.rmse is not None for t in failures)) and self._is_rounding(comparison):
             return verdicts.PASS_WITHIN_EAGER_NOISE
         noisy = all(t.tensor in self._noise and not self._noise[t.tensor].ok for t in failures)
         return verdicts.EAGER_TWO_RUNS_DIFFER if agreement.everywhere(noisy) else verdicts.FAIL_ACCURACY
-
-    def _within_noise(self, found: TensorResult) -> bool:
-        if agreement.everywhere(_excuses(self._noise.get(found.tensor), found)):
-            return True
-        return agreement.everywhere(_excuses(self._rounding_noise(found), found))
 
     def _is_explained_by_seed(self, comparison: Comparison) -> bool:
         """Whether what differs is as far from eager as eager with other seeds; the optimizer's part draws nothing."""
@@ -416,15 +418,15 @@ class Check:
         excused = (_excuses(differing.get(t.tensor), t, SEED_MULTIPLIER) for t in failures)
         return agreement.everywhere(all(excused) and not any(t.tensor in kept for t in failures))
 
-    def _rounding_noise(self, found: TensorResult) -> TensorResult | None:
-        """How far eager is from itself where it rounds otherwise, taken once there is a failure.
+    def _is_rounding(self, comparison: Comparison) -> bool:
+        """Whether eager is about as far from itself where it rounds otherwise; taken once there is a failure.
 
         Its parameters are a rounding error off, or what a device rounds to TF32 isn't. In training a rounding error can
         turn a ReLU on or off, and gradients jump; that condemns nobody. Below float32 eager's distance from the
         reference tells as much.
         """
-        if self.workload.mode is Mode.inference or reference.is_low_precision(self.workload) or found.rmse is None:
-            return None
+        if self.workload.mode is Mode.inference or reference.is_low_precision(self.workload):
+            return False
         if self._rounding is None:
             self._rounding = {}
             self._restore()
@@ -434,7 +436,10 @@ class Check:
                 self._restore()
                 state.nudge(self.workload.parameters().values(), i)
                 self._keep_largest(self._rounding, self._collect(self.workload, self.workload.model, self._inputs))
-        return self._rounding.get(found.tensor)
+        noises = (self._noise, self._rounding)
+        return agreement.everywhere(
+            all(any(_excuses(noise.get(t.tensor), t) for noise in noises) for t in comparison.failures)
+        )
 
 
 def check(workload: Workload, candidate: Callable[..., Any], settings: CheckSettings | None = None) -> Verdict:

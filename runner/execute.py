@@ -115,8 +115,7 @@ class Execution:
         )
 
     def _child(self, cell: Cell, attempt: Attempt) -> Outcome:
-        options = self.prewarmed.options(cell, attempt.options)
-        job = self._job(cell, replace(attempt, options=options))
+        job = self.prewarmed.warmed(self._job(cell, attempt))
         listener = CellListener(cell, self.files, self.progress)
         try:
             outcome = self.supervisor.run(job, listener, self.experiment.share_child)
@@ -125,7 +124,7 @@ class Execution:
             raise
         self._took(cell, outcome)
         names = {column.name for column in self.files.rows.columns}
-        return self.prewarmed.outcome(cell, options, outcome, names)
+        return self.prewarmed.outcome(cell, job.options, outcome, names)
 
     def _left(self, cell: Cell) -> Limits:
         """The limits of a cell's next child: cell_s bounds all of them together."""

@@ -8,6 +8,7 @@ code depends on them.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import replace
@@ -32,6 +33,9 @@ GENERATED = ("*.py", "*.cpp", "*.ttir")
 #: Seconds between two looks at whether the run was interrupted.
 POLL_S = 0.5
 COLD, PREWARMED = "cold", "prewarmed"
+#: Cells are what runs side by side. Inductor's own pool would import torch once more for each of them, and where there
+#: is nothing left to compile it would still be starting when the warm-up waits for its end.
+ONE_THREAD = {"TORCHINDUCTOR_COMPILE_THREADS": "1"}
 
 
 def refuse(cfg: DictConfig, experiment: Any, overrides: Sequence[str]) -> None:
@@ -68,14 +72,15 @@ class Prewarmed:
             return
         first = job_of(cells[0], {})
         with supervisor.leased(first, Waiting(say)) as held, ThreadPoolExecutor(at_once) as threads:
-            workers = [supervisor.another() for _ in range(at_once)]
-            free = list(workers)
+            # The process that starts children is the one that the measuring pass goes on with.
+            others = [supervisor.another() for _ in range(min(at_once, len(cells)) - 1)]
+            free = [supervisor, *others]
 
             def one(cell: Cell) -> Outcome:
                 worker = free.pop()
                 try:
                     job = job_of(cell, {CACHES: str(self._folder / cell.cell_id), ONLY_COMPILE: True})
-                    return worker.run_on(held, job, Listener())
+                    return worker.run_on(held, _on_one_thread(job), Listener())
                 finally:
                     free.append(worker)
 
@@ -83,8 +88,8 @@ class Prewarmed:
                 self._collect({threads.submit(one, cell): cell for cell in cells}, supervisor, say)
             finally:
                 threads.shutdown(cancel_futures=True)
-                for worker in workers:
-                    worker.close()
+                for other in others:
+                    other.close()
 
     def _collect(
         self, running: Mapping[Future[Outcome], Cell], supervisor: Supervisor, say: Callable[[str], None]
@@ -102,10 +107,12 @@ class Prewarmed:
                 else:
                     say(f"{place} {cell.name} not compiled: {outcome.status.value}")
 
-    def options(self, cell: Cell, options: Mapping[str, Any]) -> Mapping[str, Any]:
-        """An attempt's options with the caches that are warm for its cell."""
-        warm = self._warm.get(cell.cell_id)
-        return {**options, CACHES: warm} if warm and CACHES in options else options
+    def warmed(self, job: Job) -> Job:
+        """The job with the caches that are warm for its cell."""
+        warm = self._warm.get(job.cell_id)
+        if not warm or CACHES not in job.options:
+            return job
+        return _on_one_thread(replace(job, options={**job.options, CACHES: warm}))
 
     def outcome(self, cell: Cell, options: Mapping[str, Any], outcome: Outcome, columns: Iterable[str]) -> Outcome:
         """An attempt's outcome with what it was compiled from: a first call with warm caches is no compile time."""
@@ -117,6 +124,10 @@ class Prewarmed:
         if warm and "compile_s" in values:
             values["compile_s"] = None
         return replace(outcome, values=values)
+
+
+def _on_one_thread(job: Job) -> Job:
+    return replace(job, env={**{k: v for k, v in ONE_THREAD.items() if k not in os.environ}, **job.env})
 
 
 class Waiting(Listener):

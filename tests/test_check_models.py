@@ -230,3 +230,38 @@ def test_dropout_off_reaches_every_rate() -> None:
     assert (model[0].p, model[1].dropout, model[2].dropout) == (0.1, 0.2, 0.3)
     with state.dropout_off(model.eval()) as names:
         assert names == []
+
+
+class Kinked(nn.Module):
+    """Units near the kink of a ReLU: a rounding error turns some of them on or off, and their gradients jump."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(4096, 2))
+        with torch.no_grad():
+            self.weight[:, 1] = torch.linspace(-1e-3, 1e-3, 4096) - 1
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return (x @ self.weight.T).relu() + 1
+
+
+def test_jumps_that_rounding_explains() -> None:
+    """Gradients may jump as those of eager do when its parameters are a rounding error off."""
+    w = workload(Kinked(), Mode.training, args=(torch.ones(8, 2),))
+
+    def rounding(x: torch.Tensor) -> torch.Tensor:
+        signs = torch.randint(0, 2, (4096, 2), generator=torch.Generator().manual_seed(7)) * 2 - 1
+        return (x @ (w.model.weight * (1 + 4 * torch.finfo(torch.float32).eps * signs)).T).relu() + 1
+
+    assert check(w, rounding).accuracy == "pass_within_eager_noise"
+
+
+def test_jumps_that_no_rounding_explains() -> None:
+    """The same gradients with an output that is eager's to the last bit are wrong."""
+    w = workload(Kinked(), Mode.training, args=(torch.ones(8, 2),))
+
+    def wrong(x: torch.Tensor) -> torch.Tensor:
+        more = (x @ w.model.weight.T)[:, 2000:2100]
+        return w.model(x) + nn.functional.pad(more - more.detach(), (2000, 1996))
+
+    assert check(w, wrong).accuracy == "fail_accuracy"
