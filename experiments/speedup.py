@@ -9,11 +9,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from runner import processes, registry
+from runner.against import EAGER, against_columns, against_row, further
 from runner.baseline import Baseline
 from runner.cells import Cell
 from runner.compiling.caches import fresh_caches, use_caches
 from runner.compiling.stats import COMPILE_METRICS, GRAPH_BREAKS, STATISTICS, Mark, explanation
-from runner.config import default_node
 from runner.errors import UsageError
 from runner.experiment import Attempt, Context, Experiment, Outcome
 from runner.results.columns import Column, Phase, Row, Status, join_flags
@@ -61,7 +61,6 @@ DYNAMIC_SHAPES = (
 )
 #: Columns that are times of one call: of a sequence of batch sizes they are the mean per step.
 TIMES = ("abs_latency", "eager_latency", "device_ms_a", "device_ms_b")
-EAGER = "eager"
 
 
 class Cache(str, Enum):
@@ -88,19 +87,20 @@ class Speedup(Experiment):
     batch_sizes: list[int] | None = None  # to go through in each step; None: one, or a few where dynamic= says so
 
     def __post_init__(self) -> None:
-        self._baseline = Baseline.read(self.baseline) if self.baseline else None
-        if self.against[:1] != [EAGER] or len(set(self.against)) < len(self.against):
-            given = ",".join(self.against)
-            raise ValueError(f"experiment.against=[{given}]: give eager, then other backends, as [eager,aot_eager]")
+        self._baseline: Baseline | None = None
         if self.batch_sizes is not None and (not self.batch_sizes or min(self.batch_sizes) < 1):
             raise ValueError(f"experiment.batch_sizes={self.batch_sizes}: give numbers above 0, as [16,8,4]")
-        self._others = {name: default_node("backend", name) for name in self.against[1:]}
+        self._others = further(self.against)
         self.columns = (*type(self).columns, *(column for name in self._others for column in against_columns(name)))
 
     def expand(self, cell: Cell) -> Iterable[Cell]:
         """The cell itself; one without a backend has nothing to compare."""
         if "backend" not in cell.config:
             raise UsageError("experiment=speedup compares a backend with eager: give backend=NAME")
+        if self.memory_snapshot and cell.config["device"]["type"] == "cpu":
+            raise UsageError("experiment.memory_snapshot=true: torch keeps no memory history on cpu: give device=cuda")
+        if self.baseline and self._baseline is None:  # not in the children: this run may lie in the same folder
+            self._baseline = Baseline.read(self.baseline)
         # Eager alone is what every cell had before there were others: it is no part of the cell's identity.
         return (cell.with_field("experiment", against=None) if self.against == [EAGER] else cell,)
 
@@ -129,15 +129,19 @@ class Speedup(Experiment):
         """The row with what follows from other rows and columns."""
         row["breakeven_iters"] = breakeven(row, row["compile_s"]) if row.get("compile_s") else None
         if self._baseline:
-            row |= self._baseline.columns({**cell.row(), **row})
+            row |= self._baseline.columns(cell, row)
         return row
 
     def run(self, workload: Workload, context: Context) -> Iterable[Row]:
         """Eager, compile, check, memory, then the pairs. A first child does all, a later one only what it is for."""
         from runner.dynamic import sequence
+        from runner.profiling import memory_of
         from runner.state import State
 
         first = context.options.get("process", 0) == 0
+        if self.memory_snapshot:
+            with context.phase(Phase.MEMORY):
+                memory_of(context.device)  # now, not after everything was timed
         with context.phase(Phase.LOAD):
             varied = sequence(workload, self.batch_sizes)
         with context.phase(Phase.EAGER):
@@ -323,22 +327,6 @@ def per_step(measured: Measurement, steps: int) -> Row:
     """The measurement's columns, times being those of one of the `steps` in a call."""
     row = measured.row()
     return row | {name: row[name] / steps for name in TIMES if row[name] is not None}
-
-
-def against_columns(name: str) -> tuple[Column, ...]:
-    """What `experiment.against` adds for one more baseline."""
-    return (
-        Column(f"speedup_vs_{name}", float, "", f"time of {name} over time of the backend, in pairs"),
-        Column(f"speedup_vs_{name}_lo", float, "", f"lower end of the interval of speedup_vs_{name}"),
-        Column(f"speedup_vs_{name}_hi", float, "", f"upper end of the interval of speedup_vs_{name}"),
-        Column(f"{name}_latency", float, "ms", f"median time per step of {name}"),
-    )
-
-
-def against_row(name: str, row: Row) -> Row:
-    """The values of `against_columns` from a measurement's."""
-    ends = {f"speedup_vs_{name}{end}": row[f"speedup{end}"] for end in ("", "_lo", "_hi")}
-    return {**ends, f"{name}_latency": row["eager_latency"]}
 
 
 def tokens_per_s(varied: Sequence[Workload], latency_ms: float) -> float | None:

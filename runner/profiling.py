@@ -25,13 +25,19 @@ def trace(call: Callable[[], Any], path: Path) -> None:
     profiler.export_chrome_trace(str(path))
 
 
-def memory_snapshot(call: Callable[[], Any], device: Device, path: Path) -> None:
-    """Write the history of the device's allocations during one call, for pytorch.org/memory_viz."""
+def memory_of(device: Device) -> Any:
+    """Torch's module that keeps the history of the device's allocations. Raises Unsupported where there is none."""
     import torch
 
-    memory: Any = getattr(torch.get_device_module(device.type), "memory", None)
+    memory = getattr(torch.get_device_module(device.type), "memory", None)
     if not hasattr(memory, "_record_memory_history"):
         raise Unsupported(f"experiment.memory_snapshot: torch keeps no memory history on {device.type}; use it on cuda")
+    return memory
+
+
+def memory_snapshot(call: Callable[[], Any], device: Device, path: Path) -> None:
+    """Write the history of the device's allocations during one call, for pytorch.org/memory_viz."""
+    memory = memory_of(device)
     memory._record_memory_history(max_entries=MEMORY_ENTRIES)
     try:
         call()

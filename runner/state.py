@@ -125,7 +125,7 @@ def _restore_values(live: dict[str, Any], saved: dict[str, Any]) -> None:
 
 def nudge(tensors: Iterable[torch.Tensor], seed: int, ulps: int = 4) -> None:
     """Move every element of the floating tensors by some units in its last place, up or down at random."""
-    for i, tensor in enumerate(tensors):
+    for i, tensor in enumerate(map(local, tensors)):
         if tensor.is_floating_point() and tensor.layout == torch.strided and not overlaps(tensor):
             generator = torch.Generator().manual_seed(seed * 1_000_003 + i)
             signs = torch.randint(0, 2, tensor.shape, generator=generator).mul_(2).sub_(1).to(tensor)

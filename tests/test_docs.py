@@ -267,9 +267,13 @@ def test_tables_of_concepts() -> None:
 
 
 def test_flags() -> None:
-    """The table of flags has every word that the engine, the check and the experiments put into the column."""
+    """The table of flags has every word of the engine, the check and speedup; other experiments' are on some page."""
     documented = {row[0] for row in table(DOCS / "measuring.md", "flag")}
-    assert flags_of_the_engine() | flags_of_the_check() <= documented
+    own = {path.stem: flags_of_an_experiment(path) for path in (ROOT / "experiments").glob("*.py")}
+    assert flags_of_the_engine() | flags_of_the_check() | own["speedup"] <= documented
+    pages = "".join(page.read_text(encoding="utf-8") for page in DOCS.glob("*.md"))
+    assert {"short_check", "nothing_to_minify", "search_cut_short"} <= set().union(*own.values())
+    assert [word for word in set().union(*own.values()) if f"`{word}`" not in pages] == []
 
 
 def flags_of_the_engine() -> set[str]:
@@ -285,3 +289,18 @@ def flags_of_the_check() -> set[str]:
     tree = ast.parse((ROOT / "runner" / "check.py").read_text(encoding="utf-8"))
     calls = [n for n in ast.walk(tree) if isinstance(n, ast.Call) and ast.unparse(n.func) == "self._flag"]
     return {call.args[0].value for call in calls if isinstance(call.args[0], ast.Constant)}
+
+
+def flags_of_an_experiment(path: Path) -> set[str]:
+    """Words in the arguments of `note_flags` and `join_flags`, written there or as constants of the module."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    constants = {
+        ast.unparse(n.targets[0]): n.value.value
+        for n in tree.body
+        if isinstance(n, ast.Assign) and isinstance(n.value, ast.Constant)
+    }
+    calls = [n for n in ast.walk(tree) if isinstance(n, ast.Call)]
+    noted = [n for n in calls if ast.unparse(n.func).rsplit(".", 1)[-1] in ("note_flags", "join_flags")]
+    parts = [part for call in noted for argument in call.args for part in ast.walk(argument)]
+    said = [constants.get(p.id) if isinstance(p, ast.Name) else getattr(p, "value", None) for p in parts]
+    return {word for word in said if isinstance(word, str) and word not in ("", "flags")}

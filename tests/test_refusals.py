@@ -24,6 +24,7 @@ WRONG = {
     ("experiment=selftest", "batch_size=4"): "experiment=selftest measures something of its own and no models: leave",
     ("experiment=selftest", "policy.tolerance=1e-2", "plan=true"): "leave policy.tolerance out",
     ("experiment=selftest", "model=mlp"): "leave model out",
+    ("experiment=selftest", "suite=timm", "plan=true"): "leave suite out",
     ("experiment=selftest", "select.fast=true"): "leave select.fast out",
     ("backend.mode=max-autotun", "plan=true"): "backend.mode: No inductor mode named 'max-autotun'. Did you mean: max-",
     ("backend.config.max_autotun=true",): "backend.config: No inductor setting named 'max_autotun'. Did you mean: max",

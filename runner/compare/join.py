@@ -43,7 +43,7 @@ def join(base: Side, new: Side) -> list[Pair]:
     groups: dict[Key, tuple[list[Entry], list[Entry]]] = {}
     for place, side in enumerate((base, new)):
         for entry in side.entries:
-            groups.setdefault(_values(entry, keys), ([], []))[place].append(entry)
+            groups.setdefault(values(entry, keys), ([], []))[place].append(entry)
     pairs = [pair for olds, news in groups.values() for pair in _pairs(olds, news)]
     if not any(pair.base and pair.new for pair in pairs):
         raise UsageError(f"{base.path} and {new.path} have nothing in common: {_apart(base, new, keys)}")
@@ -62,17 +62,17 @@ def flat(node: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     return found
 
 
-def _values(entry: Entry, keys: Iterable[str]) -> Key:
+def values(entry: Entry, keys: Iterable[str]) -> Key:
+    """What the entry's row says of these columns, as text; "" where it says nothing."""
     return tuple("" if entry.row.get(key) is None else str(entry.row[key]) for key in keys)
 
 
 def _pairs(olds: list[Entry], news: list[Entry]) -> list[Pair]:
-    """The pairs of one subject: by nothing more where it occurs once a side, else by backend, else by what differs."""
-    for keys in ((), ("backend",), ("backend", *_differing(olds, news))):
-        by_key = [_index(entries, keys) for entries in (olds, news)]
-        if all(len(found) == len(entries) for found, entries in zip(by_key, (olds, news), strict=True)):
-            old, new = by_key
-            return [Pair(old.get(key), new.get(key), _named(keys, key)) for key in {**old, **new}]
+    """The pairs of one subject."""
+    keys = telling_keys(olds, news)
+    if keys is not None:
+        old, new = (index(entries, keys) for entries in (olds, news))
+        return [Pair(old.get(key), new.get(key), _named(keys, key)) for key in {**old, **new}]
     twice = (olds if len(olds) > 1 else news)[0]
     raise UsageError(
         f"{twice.name} occurs several times on one side with the same configuration: "
@@ -80,7 +80,19 @@ def _pairs(olds: list[Entry], news: list[Entry]) -> list[Pair]:
     )
 
 
-def _index(entries: Iterable[Entry], keys: Sequence[str]) -> dict[Key, Entry]:
+def telling_keys(*sides: Sequence[Entry], columns: Sequence[str] = COLUMNS) -> Key | None:
+    """What tells the entries of one subject apart; None where nothing does.
+
+    Nothing more where it occurs once a side, else the backend, else also what differs of `columns` and configuration.
+    """
+    for keys in ((), ("backend",), ("backend", *_differing(sides, columns))):
+        if all(len(index(entries, keys)) == len(entries) for entries in sides):
+            return keys
+    return None
+
+
+def index(entries: Iterable[Entry], keys: Sequence[str]) -> dict[Key, Entry]:
+    """The entries by their values of `keys`: columns, or dotted keys of the configuration."""
     return {tuple(_value(entry, key) for key in keys): entry for entry in entries}
 
 
@@ -90,18 +102,18 @@ def _value(entry: Entry, key: str) -> str:
     return flat(entry.config).get(key, UNSET)
 
 
-def _named(keys: Sequence[str], values: Key) -> dict[str, str]:
-    return {key: value for key, value in zip(keys, values, strict=True) if value != UNSET}
+def _named(keys: Sequence[str], found: Key) -> dict[str, str]:
+    return {key: value for key, value in zip(keys, found, strict=True) if value != UNSET}
 
 
-def _differing(*sides: list[Entry]) -> list[str]:
+def _differing(sides: Iterable[Sequence[Entry]], columns: Sequence[str]) -> list[str]:
     """Columns and dotted keys of the configuration in which the rows of one side differ."""
     found: dict[str, None] = {}
     for entries in sides:
         facts = [flat(entry.config) for entry in entries]
         paths = [path for fact in facts for path in fact if not path.startswith("choices.")]
         readers: list[tuple[Iterable[str], Callable[[int, str], str]]] = [
-            (COLUMNS, lambda i, key, e=entries: _value(e[i], key)),  # type: ignore[misc]
+            (columns, lambda i, key, e=entries: _value(e[i], key)),  # type: ignore[misc]
             (paths, lambda i, key, f=facts: f[i].get(key, UNSET)),  # type: ignore[misc]
         ]
         for keys, read in readers:
@@ -112,7 +124,7 @@ def _differing(*sides: list[Entry]) -> list[str]:
 def _apart(base: Side, new: Side, keys: Sequence[str]) -> str:
     """In which key two sides differ altogether."""
     for key in keys:
-        one, other = ({value for entry in side.entries for value in _values(entry, [key])} for side in (base, new))
+        one, other = ({value for entry in side.entries for value in values(entry, [key])} for side in (base, new))
         if not one & other:
             return f"{key} is {_few(one)} there and {_few(other)} here"
     return "no combination of " + ", ".join(keys) + " occurs on both sides"

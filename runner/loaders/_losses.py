@@ -33,14 +33,6 @@ class SquaredError:
         return functional.mse_loss(output, self.targets.to(output.dtype))
 
 
-def judged_real(probability: torch.Tensor) -> torch.Tensor:
-    """Binary cross-entropy of a discriminator's probabilities with the label "real".
-
-    Written out because torch refuses `binary_cross_entropy` under autocast.
-    """
-    return -probability.log().mean()
-
-
 def own_loss(output: Any) -> torch.Tensor:
     """The loss that a transformers model puts into its output when it is given labels."""
     loss: torch.Tensor = output.loss

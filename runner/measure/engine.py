@@ -118,6 +118,13 @@ class _Run:
         stop = self.measure(warm, tidy)
         done = self.clock.now_ns()
         arrays = self.arrays()
+        machine = Machine(
+            environment(self.snapshots, self.held_back),
+            (canary_before, self.probe.canary_ms()),
+            self.probe.threads,
+            self.probe.cores,
+            overhead_ns,
+        )
         facts = {
             **self.chosen(),
             "stop": stop,
@@ -127,13 +134,6 @@ class _Run:
             "measure_s": (done - warm) / 1e9,
             **self.occupancies(arrays),
         }
-        machine = Machine(
-            environment(self.snapshots, self.held_back),
-            (canary_before, self.probe.canary_ms()),
-            self.probe.threads,
-            self.probe.cores,
-            overhead_ns,
-        )
         return Measurement(arrays, self.settings, facts, machine)
 
     def arrays(self) -> dict[str, NDArray[Any]]:

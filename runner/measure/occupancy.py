@@ -7,6 +7,7 @@ where its kernels run back to back.
 from __future__ import annotations
 
 import statistics
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -48,10 +49,18 @@ class Gauge:
         is known as an upper bound only; above LAUNCH_BOUND_SHARE it counts whether the device was still at work when
         the host had launched everything.
 
-        The number of calls depends on `wall_ns` alone, so that all ranks of a cell make as many.
+        The number of calls depends on `wall_ns` alone, so that all ranks of a cell make as many. Not known where one of
+        them raises: the side was measured before, and that stands.
         """
         if self.device.event() is None or wall_ns > _LONGEST_NS:
             return Occupancy()
+        try:
+            return self._found(side, wall_ns)
+        except Exception as error:  # noqa: BLE001 - a call that counts for nothing must not cost those that count
+            traceback.print_exception(error)
+            return Occupancy()
+
+    def _found(self, side: Side, wall_ns: float) -> Occupancy:
         prime_ns = int(min(_PRIME_FACTOR * wall_ns + _PRIME_EXTRA_NS, _PRIME_CAP_NS))
         trials = [self._queued(side, prime_ns) for _ in range(_TRIALS if wall_ns <= _PRIME_CAP_NS else 1)]
         launching = self._launching(side)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -101,6 +102,8 @@ def preserved() -> Iterator[None]:
         for name, function in functions.items():
             setattr(torch, name, function)
         _restore(torch, settings)
+        if "torch._dynamo" in sys.modules:  # or models that share a forward reach its limit of recompilations
+            torch._dynamo.reset()
 
 
 def _settings(torch: Any) -> Mapping[str, Any]:

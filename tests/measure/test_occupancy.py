@@ -108,3 +108,19 @@ def test_every_trial_starts_like_a_block(queue_world: Any) -> None:
     Gauge(world, world, lambda: done.append("seed")).occupancy(side, 1e5)
     assert done == ["seed", "reset"] * 4
     assert world.log[:5] == ["sync", "record", "prime", "record", "f"]
+
+
+def test_a_call_that_raises_afterwards_costs_no_measurement(queue_world: Any, capsys: Any) -> None:
+    """The pairs stand, the shares are empty, and the log says why."""
+    world = queue_world(lambda _side, _t, _n: 1e-4)
+    good = kernels(world, 1)
+
+    def call() -> None:
+        if "prime" in world.log:
+            raise MemoryError("no room for one more")
+        good.call()
+
+    row = row_of(world, Side(call), good)
+    assert (row["n_pairs"], row["speedup"]) == (6, pytest.approx(1, rel=0.05))
+    assert [row[name] for name in ("busy_a_pct", "busy_b_pct", "launch_bound")] == [None, pytest.approx(100, rel=0.5), None]
+    assert "no room for one more" in capsys.readouterr().err

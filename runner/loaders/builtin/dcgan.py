@@ -3,20 +3,46 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import dataclass
 
+import torch
 from torch import nn
 
 from runner.loaders._building import Order, Parts
-from runner.loaders._losses import judged_real
 from runner.loaders._norms import settle_batch_norm
 
 _IMAGE = (3, 64, 64)
+#: The labels of real and of other images are this far from 1 and 0 (smoothed, as by Salimans et al. 2016): where the
+#: probability is near 0.9 there still is a gradient in bf16, near 1 there is none.
+_SMOOTHING = 0.1
+#: The loss is divided by this: the last convolution adds up 8192 features, and a step of SGD at its usual rate would
+#: otherwise move a probability from one end to the other.
+_DAMPING = 100
+#: Largest probability below 1 in bf16, where the logarithm of what is left is still finite.
+_CERTAIN = 1 - 2**-8
+
+
+@dataclass(frozen=True, eq=False)
+class Judgement:
+    """Binary cross-entropy of the probabilities [B, 1, 1, 1] that images are `real`, int64 [B]: 0 or 1.
+
+    Written out because torch refuses `binary_cross_entropy` under autocast.
+    """
+
+    real: torch.Tensor
+
+    def __call__(self, probability: torch.Tensor) -> torch.Tensor:
+        """Mean over all images, damped."""
+        found = probability.flatten().clamp(1 - _CERTAIN, _CERTAIN)
+        wanted = self.real.to(found.dtype) * (1 - 2 * _SMOOTHING) + _SMOOTHING
+        return -(wanted * found.log() + (1 - wanted) * (1 - found).log()).mean() / _DAMPING
 
 
 def build(order: Order) -> Parts:
-    """Images [B, 3, 64, 64] to the probability that each is real, [B, 1, 1, 1]; the loss is that of real images."""
+    """Images [B, 3, 64, 64] to the probability that each is real, [B, 1, 1, 1]; by chance, half of them are."""
     model = settle_batch_norm(discriminator().apply(_initialise), *_IMAGE)
-    return Parts(model, (order.draw.normal(order.batch_size, *_IMAGE),), loss=judged_real)
+    images, real = order.draw.normal(order.batch_size, *_IMAGE), order.draw.integers(0, 2, order.batch_size)
+    return Parts(model, (images,), loss=Judgement(real))
 
 
 def discriminator(widths: tuple[int, ...] = (64, 128, 256, 512)) -> nn.Sequential:
