@@ -12,6 +12,7 @@ from typing import Any, cast
 from omegaconf import DictConfig, OmegaConf
 
 from runner import batch_sizes, catalog, config, policies, recorded, registry
+from runner.arguments import default_suite
 from runner.cells import CHOICES, Cell, Selection, unique, without_none
 from runner.devices import detect
 from runner.errors import UsageError
@@ -50,7 +51,7 @@ def make(cfg: DictConfig, choices: Mapping[str, str], folders: list[Path], job: 
     suite = choices["suite"]
     experiment: Experiment = registry.build(plain["experiment"])
     if experiment.names:
-        _refuse_models(plain, choices["experiment"])
+        _refuse_models(plain, choices)
     loader = None if experiment.names else registry.build(plain["suite"])
     known = list(loader.names() if loader else experiment.names)
     catalogue = {} if experiment.names else catalog.models_file(suite, folders)
@@ -58,17 +59,17 @@ def make(cfg: DictConfig, choices: Mapping[str, str], folders: list[Path], job: 
     models = Models(plain, choices, shared, _entries(plain, suite, catalogue, known), folders)
     found: list[Cell] = []
     names = selection.models(catalog.listed(loader, catalogue, known), known)
-    if plain["select"]["fast"]:
-        names = models.fast(names)
     strange = [name for name in names if name not in known]
     if strange and job is None:
         raise UsageError(registry.unknown(f"model of suite {suite}", strange[0], known))
+    if plain["select"]["fast"] and names:
+        names = models.fast(names)
     for name in names:
         found += _settle(models.cell(name), name in known, experiment, selection)
     whole = unique(experiment.gather(found, plain))
     cells = selection.part(whole, job or 0)
     if not whole or (job is None and not cells):
-        raise UsageError(_nothing_selected(selection, suite, known, plain["select"]["fast"]))
+        raise UsageError(_nothing_selected(selection, suite, known))
     return Plan(experiment, plain["experiment"], registry.build_as(Limits, plain["limits"]), cells)
 
 
@@ -83,16 +84,18 @@ def _refuse_wrong_values(plain: Mapping[str, Any]) -> None:
             registry.build(plain[group])
 
 
-def _refuse_models(plain: Mapping[str, Any], experiment: str) -> None:
+def _refuse_models(plain: Mapping[str, Any], choices: Mapping[str, str]) -> None:
     """Raise UsageError for a key that says something about models where the experiment has none."""
     given = {
+        "suite": choices["suite"] != default_suite(),
         "model": plain["model"]["name"] != "all",
         "batch_size": plain["batch_size"] != "suite",
         **{f"select.{key}": plain["select"][key] for key in ("no_skip", "fast", "batch_size_file")},
         **{f"policy.{key}": value not in (None, {}) for key, value in plain["policy"].items()},
     }
     for key in (key for key, said in given.items() if said):
-        raise UsageError(f"experiment={experiment} measures something of its own and no models: leave {key} out")
+        told = f"experiment={choices['experiment']} measures something of its own and no models"
+        raise UsageError(f"{told}: leave {key} out")
 
 
 def _entries(
@@ -135,11 +138,16 @@ class Models:
         return batch_sizes.read(path, {**run, "dev": self.shared["device"]["type"]})
 
     def fast(self, names: Sequence[str]) -> list[str]:
-        """Those that `select.fast=true` keeps."""
-        mode = (self.shared["mode"] or {}).get("name", "inference")
-        seconds = recorded.eager_seconds(self.choices["suite"], self.shared["device"]["type"], mode)
+        """Those that `select.fast=true` keeps; a UsageError when there are none."""
+        mode, device = (self.shared["mode"] or {}).get("name", "inference"), self.shared["device"]["type"]
+        seconds = recorded.eager_seconds(self.choices["suite"], device, mode)
         quick = [name for name in names if seconds.get(name, FAST_S) < FAST_S]
-        return [name for name in quick if not self.policy(name).get("slow")]
+        kept = [name for name in quick if not self.policy(name).get("slow")]
+        if not kept:
+            found = {name: seconds[name] for name in names if name in seconds}
+            chosen = f"{len(names)} chosen model{'s' if len(names) > 1 else ''} of suite {self.choices['suite']}"
+            raise UsageError(_none_fast(chosen, f"on {device} in {mode}", found, slow=bool(quick)))
+        return kept
 
     def policy(self, name: str) -> dict[str, Any]:
         """A model's policy: the backend's, its entries, `model/NAME.yaml`, then `policy.*`; without null keys."""
@@ -247,9 +255,20 @@ def _settle(cell: Cell, known: bool, experiment: Experiment, selection: Selectio
         return [cell.skipped(f"the experiment's own code failed: {error}", Status.INTERNAL_ERROR)]
 
 
-def _nothing_selected(selection: Selection, suite: str, known: list[str], fast: bool) -> str:
-    if fast:
-        return f"select.fast=true leaves nothing: no chosen model of {suite} is recorded with a step below {FAST_S} s"
+def _none_fast(chosen: str, where: str, seconds: Mapping[str, float], *, slow: bool) -> str:
+    """Why `select.fast=true` leaves nothing."""
+    if not seconds:
+        return f"select.fast=true leaves nothing: no eager step of the {chosen} is recorded {where}"
+    if slow:
+        return f"select.fast=true leaves nothing: those of the {chosen} that are fast {where} are slow by their policy"
+    name = min(seconds, key=lambda name: seconds[name])
+    return (
+        f"select.fast=true leaves nothing: of the {chosen}, {len(seconds)} are recorded {where}, "
+        f"the fastest, {name}, with an eager step of {seconds[name]:.3g} s and not below {FAST_S} s"
+    )
+
+
+def _nothing_selected(selection: Selection, suite: str, known: list[str]) -> str:
     if catalog.is_pattern(selection.model) and not Selection(selection.model).models([], known):
         return f"model={selection.model} matches no model of suite {suite}; see them with model=all plan=true"
     return f"no cell selected: suite={suite} model={selection.model} {selection.words}; see all with plan=true"

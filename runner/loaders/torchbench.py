@@ -58,8 +58,18 @@ class Torchbench(WithPolicies):
         return self._found.core() if self._found else ()
 
     def facts(self, name: str) -> Facts:
-        """Source, batch sizes and missing packages; of a checkout's model, which says the rest itself, the source."""
-        return facts(CATALOGUE[name]) if self._found is None else Facts("torchbenchmark")
+        """Source, batch sizes and what is missing; of a checkout's model by its source, which is not imported."""
+        if self._found is None:
+            return facts(CATALOGUE[name])
+        from runner.devices import detect
+        from runner.loaders.checkout.missing import needed
+
+        source = self._found.source(name)
+        missing = needed(source.missing_packages())
+        if not missing and source.needs_gpu() and detect.resolve("auto") == "cpu":
+            missing = "needs a CUDA device"
+        inference, training = (source.batch_size(f"DEFAULT_{test}_BSIZE") for test in ("EVAL", "TRAIN"))
+        return Facts("torchbenchmark", inference, training, missing)
 
     def parameters(self, name: str) -> int | None:
         """How many a checkout's model has, if that is known without making them; the built-in ones are recorded."""

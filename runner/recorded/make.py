@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import shlex
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
@@ -11,11 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from runner.errors import UsageError
-from runner.recorded import PARAMETERS, STEPS
+from runner.recorded import PARAMETERS, STEPS, read
 
 #: Columns of the tables; the first ones identify a row.
-STEP_COLUMNS = ("suite", "name", "dev", "mode", "eager_s", "batch_size", "precision", "device_name")
+STEP_COLUMNS = ("suite", "name", "dev", "mode", "eager_s", "how", "batch_size", "precision", "device_name")
 STEP_KEY = STEP_COLUMNS[:4]
+#: Keys by which a command makes a model's step another one: its size, its inputs, or who computes it.
+OTHER_STEPS = ("batch_size=", "dynamic=", "parallel=", "policy.", "select.batch_size_file=", "suite.")
+#: What the column `how` may say.
+MEASURED, FIRST_STEP = "measured", "first_step"
 PARAMETER_COLUMNS = ("suite", "name", "parameters")
 PARAMETER_KEY = PARAMETER_COLUMNS[:2]
 
@@ -31,7 +36,7 @@ def main(argv: Sequence[str]) -> int:
     given = parser.parse_args(argv)
     try:
         if given.table == "steps":
-            merge(STEPS, STEP_COLUMNS, STEP_KEY, chain.from_iterable(map(steps_of, given.run)))
+            record_steps(chain.from_iterable(map(steps_of, given.run)))
         else:
             merge(PARAMETERS, PARAMETER_COLUMNS, PARAMETER_KEY, chain.from_iterable(map(counted, given.suite)))
     except UsageError as error:
@@ -40,13 +45,40 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
+def record_steps(rows: Iterable[Mapping[str, Any]]) -> None:
+    """Add rows of eager_steps.csv; a first step takes no measured step's place."""
+    found = sorted(rows, key=lambda row: row["how"] == MEASURED)  # stable: of the same kind the last one stays
+    held = {tuple(row[k] for k in STEP_KEY) for row in read(STEPS) if row["how"] == MEASURED}
+    new = [row for row in found if row["how"] == MEASURED or tuple(row[k] for k in STEP_KEY) not in held]
+    merge(STEPS, STEP_COLUMNS, STEP_KEY, new)
+
+
 def steps_of(run: Path) -> Iterable[dict[str, Any]]:
-    """Rows of eager_steps.csv from a run's good rows."""
+    """Rows of eager_steps.csv from those of a run that came far enough to tell, whatever came of them later.
+
+    Those of a command that made the models' steps others than their suite's own are left out.
+    """
     from runner.results.reader import read_run
 
     for row in read_run(run).rows:
-        if row["status"] == "ok" and row.get("eager_latency"):
-            yield {**{key: row.get(key) for key in STEP_COLUMNS}, "eager_s": f"{row['eager_latency'] / 1e3:.6g}"}
+        seconds, how = eager_s(row)
+        own = not any(word.startswith(OTHER_STEPS) for word in shlex.split(row.get("command") or ""))
+        if own and seconds is not None:
+            yield {**{key: row.get(key) for key in STEP_COLUMNS}, "eager_s": f"{seconds:.6g}", "how": how}
+
+
+def eager_s(row: Mapping[str, Any]) -> tuple[float | None, str]:
+    """Seconds of an eager step and how they are known: `measured`, or at the most those of the `first_step`.
+
+    Most models are too slow for a CPU to be measured within a short limit, and it is enough to know that they are
+    slow: the phase `eager` is the first step, with what only the first one has to do. One that timed out in it took
+    longer still.
+    """
+    if row.get("eager_latency"):
+        return row["eager_latency"] / 1e3, MEASURED
+    spent = dict(part.split("=") for part in (row.get("phase_s") or "").split(";") if part)
+    whole = "compile" in spent or row["status"] == "timeout"
+    return (float(spent["eager"]), FIRST_STEP) if whole and "eager" in spent else (None, "")
 
 
 def counted(suite: str) -> Iterable[dict[str, Any]]:
@@ -65,10 +97,7 @@ def counted(suite: str) -> Iterable[dict[str, Any]]:
 
 def merge(path: Path, columns: Sequence[str], key: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
     """Write the table with `rows` in the place of those with the same key, sorted by it."""
-    known: dict[tuple[str, ...], Mapping[str, Any]] = {}
-    if path.is_file():
-        with path.open(newline="", encoding="utf-8") as file:
-            known = {tuple(row[k] for k in key): row for row in csv.DictReader(file)}
+    known: dict[tuple[str, ...], Mapping[str, Any]] = {tuple(row[k] for k in key): row for row in read(path)}
     known |= {tuple(str(row[k]) for k in key): row for row in rows}
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns, lineterminator="\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -87,11 +88,11 @@ def test_a_start_above_the_limit_is_refused() -> None:
         list(BatchSize(limit=4).expand(cell))
 
 
-def run(cli: Any, tmp_path: Path, fails: str, failure: str, *more: str) -> dict[str, Any]:
+def run(cli: Any, tmp_path: Path, fails: str, failure: str, *more: str, **how: Any) -> dict[str, Any]:
     """The row of a model that raises FAILURE where FAILS."""
     (tmp_path / "net.py").write_text(NET.replace("FAILS(len(x))", fails).replace("FAILURE", failure))
     words = ("suite=module", "suite.path=net.py", "suite.class_name=Net", "experiment=batch_size", "hydra.run.dir=out")
-    done = cli(*words, "device=cpu", *more)
+    done = cli(*words, "device=cpu", *more, **how)
     rows = read_run(tmp_path / "out").rows
     assert len(rows) == 1, done.stderr
     return rows[0]
@@ -114,6 +115,29 @@ def test_a_device_out_of_memory(cli: Any, tmp_path: Path) -> None:
     row = run(cli, tmp_path, "len(x) > 3", "torch.OutOfMemoryError('CUDA out of memory')", "experiment.limit=16")
     assert (row["status"], row[LARGEST], row["bound"]) == ("ok", 3, "oom")
     assert row["tries"] == "2=ok;4=oom;3=ok"
+
+
+COUNTER = """
+import os
+
+from runner.worker import kernel
+
+kernel.oom_kills = lambda: os.stat({path!r}).st_size
+"""
+
+
+@pytest.mark.parametrize(("counted", "bound"), [(True, "oom"), (False, "crashed")])
+def test_a_kill_is_an_answer(cli: Any, tmp_path: Path, counted: bool, bound: str) -> None:
+    """A try that ends by SIGKILL does not end the search: `oom` where the kernel counts it as its own, else `crashed`."""
+    count = tmp_path / "kills"
+    count.write_text("")
+    (tmp_path / "sitecustomize.py").write_text(COUNTER.format(path=str(count)))  # the counter of the memory cgroup
+    noted = f"open({str(count)!r}, 'a').write('1'), " if counted else ""
+    kill = f"({noted}__import__('os').kill(__import__('os').getpid(), 9))"
+    path = os.pathsep.join([str(tmp_path), str(Path(__file__).parents[2])])
+    row = run(cli, tmp_path, "len(x) > 3", kill, "experiment.limit=16", env={"PYTHONPATH": path})
+    assert (row["status"], row[LARGEST], row["bound"]) == ("ok", 3, bound), row
+    assert row["tries"] == f"2=ok;4={bound};3=ok"
 
 
 def test_a_model_with_a_batch_size_of_its_own(cli: Any, tmp_path: Path) -> None:

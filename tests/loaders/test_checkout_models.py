@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import random
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -15,13 +17,16 @@ import pytest
 import torch
 
 from runner.errors import Unsupported, UsageError
-from runner.loaders.checkout.directory import Checkout
+from runner.loaders.checkout.directory import KNOWN_COMMIT, Checkout
 from runner.loaders.torchbench import Torchbench, Weights
 from runner.workload import LoadRequest, Mode, Workload, tensors_of
 
 FIXTURE = Path(__file__).parents[1] / "fixtures" / "checkout"
 MISSING = {
-    "missing_package": "needs the package kaldi_of_nowhere: pip install kaldi_of_nowhere",
+    "missing_package": (
+        "needs the packages kaldi_of_nowhere, sounds_of_nowhere: pip install kaldi_of_nowhere sounds_of_nowhere; "
+        "and the data sounds_of_nowhere.tar.gz and the weights encoder.pth: run python install.py missing_package"
+    ),
     "not_implemented": "eval is not implemented",
     "needs_data": "needs the data torchbenchmark/data/.data/pictures/one.jpg: run python install.py needs_data",
     "needs_network": r"needs the network \(pictures.example\)",
@@ -161,21 +166,34 @@ def test_commit(tmp_path: Path, linked: bool) -> None:
     (clone / "torchbenchmark" / "models").mkdir(parents=True)
     (clone / "torchbenchmark" / "models" / "note").write_text("")
     assert Checkout(clone).commit() is None
-    name = ["-c", "user.name=a", "-c", "user.email=a@b"]
-    for words in (["init", "-q"], ["add", "."], [*name, "commit", "-q", "-m", "a"], ["worktree", "add", "-q", "../other"]):
-        subprocess.run(["git", *words], cwd=clone, check=True, capture_output=True)
-    head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=clone, check=True, capture_output=True, text=True)
-    assert Checkout(tmp_path / "other" if linked else clone).commit() == head.stdout.strip()
+    head = committed(clone)
+    git(clone, "worktree", "add", "-q", "../other")
+    assert Checkout(tmp_path / "other" if linked else clone).commit() == head
+
+
+def test_the_known_commit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clone at the commit that the facts kept here are of has no flag but its own."""
+    monkeypatch.setattr(Checkout, "commit", lambda self: KNOWN_COMMIT)
+    assert load("good").flags == (f"checkout_{KNOWN_COMMIT[:12]}",)
+
+
+def committed(folder: Path) -> str:
+    """The hash of a first commit of all that is in the folder."""
+    git(folder, "init", "-q")
+    git(folder, "add", ".")
+    git(folder, "-c", "user.name=a", "-c", "user.email=a@b", "commit", "-q", "-m", "a")
+    return git(folder, "rev-parse", "HEAD").strip()
+
+
+def git(folder: Path, *words: str) -> str:
+    """What git says."""
+    return subprocess.run(["git", *words], cwd=folder, check=True, capture_output=True, text=True).stdout
 
 
 @pytest.mark.models
 @pytest.mark.parametrize(
     ("name", "package"),
-    [
-        ("pretrained_vision", "torchvision"),
-        pytest.param("pretrained_timm", "timm", marks=pytest.mark.slow),
-        pytest.param("pretrained_text", "transformers", marks=pytest.mark.slow),
-    ],
+    [("pretrained_vision", "torchvision"), ("pretrained_timm", "timm"), ("pretrained_text", "transformers")],
 )
 def test_random_weights(name: str, package: str) -> None:
     """Pretrained weights become random ones, from the seed and with statistics, and the row says so."""
@@ -208,13 +226,18 @@ def test_no_token_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_rows(cli: Callable[..., Any], tmp_path: Path) -> None:
-    """In a run each model has its row: the good ones are measured, the others say what they lack."""
+    """In a run each model has its row: the good ones say from which commit, the others what they lack."""
+    clone = tmp_path / "clone"
+    shutil.copytree(FIXTURE, clone, ignore=shutil.ignore_patterns("__pycache__"))
+    commit = committed(clone)
     arguments = ["experiment=speedup", "backend=eager", "measure=quick", "measure.max_time_s=0.2", "hydra.run.dir=out"]
     chosen = 'select.include=["^good$","^missing_package$","^broken$"]'
-    cli("suite=torchbench", f"suite.checkout={FIXTURE}", chosen, *arguments)
-    header, *lines = (tmp_path / "out" / "speedup.csv").read_text().splitlines()
-    keys = header.split(",")
-    rows = {row["name"]: row for row in (dict(zip(keys, line.split(","), strict=False)) for line in lines)}
+    cli("suite=torchbench", f"suite.checkout={clone}", chosen, *arguments)
+    with (tmp_path / "out" / "speedup.csv").open(newline="", encoding="utf-8") as file:
+        rows = {row["name"]: row for row in csv.DictReader(file)}
     statuses = {name: row["status"] for name, row in rows.items()}
     assert statuses == {"good": "ok", "missing_package": "unsupported", "broken": "load_error"}
     assert rows["good"]["source"] == "torchbenchmark"
+    assert {f"checkout_{commit[:12]}", "other_commit"} <= set(rows["good"]["flags"].split(";"))
+    log = (tmp_path / "out" / rows["good"]["log"]).read_text()
+    assert f"is at commit {commit[:12]}: what is known here" in log

@@ -179,7 +179,10 @@ def test_bart_has_one_end() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["BertModel", "BertForQuestionAnswering", "BertForMultipleChoice", "ViTForImageClassification", "Wav2Vec2ForCTC"],
+    [
+        *("BertModel", "BertForQuestionAnswering", "BertForMultipleChoice", "ViTForImageClassification"),
+        *("Wav2Vec2ForCTC", "LxmertForPreTraining", "LxmertForQuestionAnswering", "ReformerModelWithLMHead"),
+    ],
 )
 def test_other_classes(name: str) -> None:
     """A class that is not listed gets inputs and labels by its name, and 16 of them."""
@@ -187,6 +190,16 @@ def test_other_classes(name: str) -> None:
     workload.step(workload.model)
     assert sum(p.grad.norm().item() for p in workload.parameters().values() if p.grad is not None) > 1e-3
     assert load(name, device="meta").batch_size == BATCH_SIZE
+
+
+def test_what_else_is_looked_at_or_heard() -> None:
+    """As upstream: Lxmert is given 42 regions of an image, Wav2Vec2 10 000 samples, Reformer's decoder 4096 tokens."""
+    seen = load("LxmertForPreTraining", device="meta", scale=Scale.full, batch_size=2).kwargs
+    assert (seen["visual_feats"].shape, seen["visual_pos"].shape) == ((2, 42, 2048), (2, 42, 4))
+    assert load("Wav2Vec2ForCTC", device="meta", batch_size=2).kwargs["input_values"].shape == (2, 10_000)
+    decoder = load("ReformerModelWithLMHead", device="meta", scale=Scale.full, batch_size=2)
+    assert decoder.kwargs["input_ids"].shape == (2, 4096)
+    assert decoder.model.config.is_decoder  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("name", ["Qwen3-0.6B", "gemma-2-2b"])
@@ -301,7 +314,7 @@ def test_plans(cli) -> None:
     assert "small" in wrong.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.models
 def test_a_run(cli, tmp_path: Path) -> None:
     """A small language model decodes, and gets a row."""
     few = ("measure=quick", "measure.max_pairs=10", "measure.warmup_max_pairs=3", "measure.retry_unconverged=0")

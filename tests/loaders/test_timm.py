@@ -245,7 +245,7 @@ def test_patterns_search_all_of_timm(cli) -> None:
     assert "vit_base_patch16_224" in wrong.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.models
 def test_a_run(cli, tmp_path: Path) -> None:
     """A tiny model trains in bf16 autocast and gets a row."""
     few = ("measure=quick", "measure.max_pairs=10", "measure.warmup_max_pairs=3", "measure.retry_unconverged=0")

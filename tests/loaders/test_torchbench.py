@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 import socket
 import subprocess
@@ -330,6 +331,21 @@ def test_discriminator_trains_under_autocast() -> None:
     assert dead_parameters(workload) == []
 
 
+@pytest.mark.parametrize("precision", ["amp_bf16", "bf16"])
+def test_discriminator_stays_trainable(precision: str) -> None:
+    """After twenty steps no probability of dcgan is at an end, and every parameter still has a gradient to speak of."""
+    workload = load("dcgan", Mode.training, batch_size=4)
+    workload = workload.cast(Precision(precision, "bfloat16", autocast=precision.startswith("amp")))
+    workload.optimizer = torch.optim.SGD(workload.parameters().values(), lr=0.01)
+    for _ in range(20):
+        output = workload.step(workload.model).output
+    assert output.min() > 0.02
+    assert output.max() < 0.98
+    largest = [p.grad.abs().max().item() for p in workload.parameters().values() if p.grad is not None]
+    assert len(largest) == len(workload.parameters())
+    assert min(largest) > 1e-6
+
+
 def test_fp64_loss_stays_fp64() -> None:
     """A workload cast to fp64 has a loss in fp64, as a reference needs."""
     for name in ("dcgan", "lennard_jones", "phlippe_resnet"):
@@ -380,3 +396,15 @@ def test_no_network(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket.socket, "connect", refuse)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
     load(name, device="meta")
+
+
+def test_a_run(cli: Any, tmp_path: Path) -> None:
+    """The smallest model is measured at the suite's batch size and gets a row that says where it is from."""
+    few = ("measure=quick", "measure.max_pairs=10", "measure.warmup_max_pairs=3", "measure.retry_unconverged=0")
+    done = cli("suite=torchbench", "model=lennard_jones", "backend=eager", "device=cpu", *few, "hydra.run.dir=out")
+    assert done.returncode == 0, done.stderr
+    with (tmp_path / "out" / "speedup.csv").open(newline="", encoding="utf-8") as file:
+        (row,) = csv.DictReader(file)
+    keys = ("name", "source", "batch_size", "status", "accuracy")
+    assert [row[key] for key in keys] == ["lennard_jones", "builtin", "1000", "ok", "pass"]
+    assert float(row["eager_latency"]) > 0

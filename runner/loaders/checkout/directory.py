@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runner.errors import UsageError
+from runner.loaders.checkout.source import Source
 
 _KINDS = ("models", "canary_models")
+#: What is known here of TorchBench's models was found at this commit of 2026-08-22.
+KNOWN_COMMIT = "0e83c440a51cd63464fee34724d01b7c814ce39b"
 
 
 @dataclass(frozen=True)
@@ -42,9 +45,9 @@ class Checkout:
         kind = next(kind for kind in _KINDS if (self.root / "torchbenchmark" / kind / name / "__init__.py").is_file())
         return f"torchbenchmark.{kind}.{name}"
 
-    def folder(self, name: str) -> Path:
-        """The model's folder."""
-        return self.root.joinpath(*self.package(name).split("."))
+    def source(self, name: str) -> Source:
+        """What the model's code says, without importing it."""
+        return Source(self.root, self.package(name))
 
     def commit(self) -> str | None:
         """Hash of the commit that is checked out; None where it can't be read, as in an unpacked archive."""

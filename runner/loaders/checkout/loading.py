@@ -6,7 +6,6 @@ import importlib
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runner.errors import Unsupported
@@ -14,7 +13,7 @@ from runner.loaders._building import chosen_batch_size, counted
 from runner.loaders._losses import own_loss, projection
 from runner.loaders._norms import settle_batch_norm
 from runner.loaders._packages import mend_torchvision
-from runner.loaders.checkout.directory import Checkout
+from runner.loaders.checkout.directory import KNOWN_COMMIT, Checkout
 from runner.loaders.checkout.missing import explained
 from runner.loaders.checkout.network import closed
 from runner.loaders.checkout.undo import inside
@@ -45,7 +44,7 @@ def load(checkout: Checkout, name: str, request: LoadRequest, pretrained: bool) 
     """The workload of the model `name`; raises Unsupported naming the package, data, weights or device it lacks."""
     if request.device == "meta":
         raise Unsupported("a checkout's models can't be counted without building them: leave suite.checkout out")
-    with _explained(name, checkout.root), inside(checkout.root, request.seed):
+    with _explained(name, checkout), inside(checkout.root, request.seed):
         with nullcontext() if pretrained else random_weights() as replaced:
             loaded = _load(checkout, name, request, replaced)
         random = bool(replaced and replaced.names)
@@ -71,7 +70,7 @@ def load(checkout: Checkout, name: str, request: LoadRequest, pretrained: bool) 
 
 def parameters(checkout: Checkout, name: str) -> int | None:
     """How many parameters a model has that the checkout makes of a configuration of transformers; None for others."""
-    if "HuggingFace" not in (checkout.folder(name) / "__init__.py").read_text(encoding="utf-8"):
+    if "HuggingFace" not in (checkout.source(name).folder / "__init__.py").read_text(encoding="utf-8"):
         return None
 
     def make() -> torch.nn.Module:
@@ -86,13 +85,13 @@ def parameters(checkout: Checkout, name: str) -> int | None:
 
 
 @contextmanager
-def _explained(name: str, root: Path) -> Iterator[None]:
+def _explained(name: str, checkout: Checkout) -> Iterator[None]:
     """Without network; what is raised because something is missing says what."""
     with closed() as hosts:
         try:
             yield
         except Exception as error:
-            missing = explained(error, name, root, hosts)
+            missing = explained(error, name, checkout.source(name), hosts)
             if missing is None:
                 raise
             raise missing from error
@@ -154,9 +153,16 @@ def _settle(loaded: Loaded) -> None:
 
 
 def _flags(checkout: Checkout, random: bool) -> tuple[str, ...]:
+    """Which commit the checkout is at, whether that is another than the known one, and whether weights are random."""
     commit = checkout.commit()
-    at = (f"checkout_{commit[:12]}",) if commit else ()
-    return (*at, "random_weights") if random else at
+    at = [f"checkout_{commit[:12]}"] if commit else []
+    if commit and commit != KNOWN_COMMIT:
+        at.append("other_commit")
+        print(
+            f"{checkout.root} is at commit {commit[:12]}: what is known here of its models, batch sizes and tolerances "
+            f"among it, is of {KNOWN_COMMIT[:12]}"
+        )
+    return (*at, "random_weights") if random else tuple(at)
 
 
 def moments_of(model: Any) -> Any:

@@ -40,6 +40,7 @@ DESCRIBED: dict[str, Described] = {
     "T5Small": Described("T5ForConditionalGeneration"),  # t5-small
     "YituTechConvBert": Described("ConvBertForMaskedLM"),  # YituTech/conv-bert-base
     "Reformer": Described("ReformerForMaskedLM"),
+    "ReformerModelWithLMHead": Described("ReformerModelWithLMHead", {"is_decoder": True}),  # it insists
     # Positions begin after the padding's: the class's 512 are two too few for 512 tokens. roberta-base has 514.
     "RobertaForCausalLM": Described("RobertaForCausalLM", {"max_position_embeddings": 514}),
     # Language models with a prompt of 1000 tokens; speech with half a minute of sound.

@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 Inputs = dict[str, "torch.Tensor"]
 
 _CHOICES = 3  # answers to choose from
-_SAMPLES = 16000  # a second of sound
-_TRANSCRIPT = 20  # tokens said in it
+_SAMPLES = 10_000  # of sound, as dynamobench gives Wav2Vec2; 31 frames of it
+_TRANSCRIPT = 20  # tokens said in it; dynamobench's 100 are more than there are frames
+_REGIONS = 42  # of an image that text is about, as dynamobench gives Lxmert
 
 
 def inputs_of(order: Order, net: Any, length: int) -> Inputs:
@@ -69,22 +70,33 @@ def _text(order: Order, net: Any, length: int) -> Inputs:
     inputs = {"input_ids": ids}
     if net.config.is_encoder_decoder and takes(net, "decoder_input_ids"):
         inputs["decoder_input_ids"] = ids
-    return {**inputs, **_text_labels(order, net, length)}
+    return {**inputs, **_regions(order, net), **_text_labels(order, net, length)}
+
+
+def _regions(order: Order, net: Any) -> Inputs:
+    """What a detector would have found in the image that the text is about: features and boxes of its regions."""
+    if not takes(net, "visual_feats"):
+        return {}
+    shape = (order.batch_size, _REGIONS)
+    features = order.draw.normal(*shape, net.config.visual_feat_dim)
+    return {"visual_feats": features, "visual_pos": order.draw.uniform(0, 1, *shape, net.config.visual_pos_dim)}
 
 
 def _text_labels(order: Order, net: Any, length: int) -> Inputs:
     batch, draw = order.batch_size, order.draw
-    if _head(net, "QuestionAnswering", "QuestionAnsweringSimple"):
+    if _head(net, "QuestionAnswering", "QuestionAnsweringSimple") and takes(net, "start_positions"):
         return {key: draw.integers(0, length, batch) for key in ("start_positions", "end_positions")}
     if not takes(net, "labels"):
         return {}
     if _head(net, "PreTraining"):  # some tell replaced tokens (1) from others (0), the rest take any token
-        pairs = [key for key in ("next_sentence_label", "sentence_order_label") if takes(net, key)]
+        pairs = [key for key in ("next_sentence_label", "sentence_order_label", "matched_label") if takes(net, key)]
         shapes = {"labels": (batch, length), **dict.fromkeys(pairs, (batch,))}
-        return {key: draw.integers(0, 2, *shape) for key, shape in shapes.items()}
+        answers = {"ans": draw.integers(0, net.config.num_qa_labels, batch)} if takes(net, "ans") else {}
+        return {**{key: draw.integers(0, 2, *shape) for key, shape in shapes.items()}, **answers}
     classes = {
         "MultipleChoice": (_CHOICES, (batch,)),
         "NextSentencePrediction": (2, (batch,)),
+        "QuestionAnswering": (getattr(net.config, "num_qa_labels", net.config.num_labels), (batch,)),
         "SequenceClassification": (net.config.num_labels, (batch,)),
         "TokenClassification": (net.config.num_labels, (batch, length)),
     }
