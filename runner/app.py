@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import atexit
 import functools
+import os
 import sys
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +17,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from runner import ask_torch, guard, planning, prewarm
+from runner import arguments, ask_torch, guard, planning, prewarm
 from runner.cells import CHOICES, Cell
 from runner.compiling.caches import fresh_caches
 from runner.environment import Environment, describe
@@ -48,7 +51,8 @@ def task(cfg: DictConfig) -> None:
     sweep = _sweep()
     guard.admit(directory)
     try:
-        _run(cfg, directory, sweep)
+        with _own_variables():
+            _run(cfg, directory, sweep)
     except (UsageError, WriteError) as error:
         guard.refuse(error, directory if sweep else None)
     except Interrupted as stop:
@@ -57,6 +61,18 @@ def task(cfg: DictConfig) -> None:
     except Exception as error:  # noqa: BLE001 - a defect of ours; in a sweep the other jobs go on
         traceback.print_exc()
         guard.refuse(error, directory if sweep else None)
+
+
+@contextmanager
+def _own_variables() -> Iterator[None]:
+    """Undo what a job sets: under isolation=none torch sets some, which the next job would record as the user's."""
+    before = dict(os.environ)
+    try:
+        yield
+    finally:
+        for name in os.environ.keys() - before.keys():
+            del os.environ[name]
+        os.environ.update(before)
 
 
 def _sweep() -> Path | None:
@@ -68,7 +84,7 @@ def _sweep() -> Path | None:
 def _run(cfg: DictConfig, directory: Path, sweep: Path | None) -> None:
     hydra = HydraConfig.get()
     sources = [Path(s.path) for s in hydra.runtime.config_sources if s.schema == "file"]
-    plan = planning.make(cfg, hydra.runtime.choices, sources, hydra.job.num if sweep else None)
+    plan = planning.make(cfg, hydra.runtime.choices, sources, _number(hydra) if sweep else None)
     prewarm.refuse(cfg, plan.experiment, hydra.overrides.task)
     ask_torch.refuse_wrong_settings(plan.cells)
     if not plan.cells:
@@ -78,6 +94,11 @@ def _run(cfg: DictConfig, directory: Path, sweep: Path | None) -> None:
     else:
         with claimed(directory):
             _execute(cfg, plan, directory, sweep)
+
+
+def _number(hydra: Any) -> int:
+    """The job's number, from which its cells are dealt out to shards: the same in all shards, if they are jobs too."""
+    return 0 if arguments.sweeps(guard.argv, "select.shard") else int(hydra.job.num)
 
 
 def _execute(cfg: DictConfig, plan: Plan, directory: Path, sweep: Path | None) -> None:

@@ -16,6 +16,7 @@ from hydra.errors import HydraException
 from runner import catalog
 from runner.config import conf_dir
 from runner.errors import UsageError
+from runner.results.command import key
 
 VALUED_FLAGS = {
     *("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn"),
@@ -26,6 +27,12 @@ INFO = {"all", "config", "defaults", "defaults-tree", "plugins", "searchpath"}
 
 def flags_first(argv: Sequence[str]) -> list[str]:
     """Hydra's flags before the overrides: argparse takes overrides on one side of its flags only."""
+    flags, overrides = split(argv)
+    return [*flags, *overrides]
+
+
+def split(argv: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Hydra's flags with their values, and the overrides."""
     flags: list[str] = []
     overrides: list[str] = []
     words = iter(argv)
@@ -40,7 +47,12 @@ def flags_first(argv: Sequence[str]) -> list[str]:
             overrides += [] if value in INFO else [value]
         else:
             flags.append(word)
-    return [*flags, *overrides]
+    return flags, overrides
+
+
+def sweeps(argv: Sequence[str], name: str) -> bool:
+    """Whether the arguments list several values of a key, for a job each."""
+    return any(override.is_sweep_override() for override in _parse(word for word in argv if key(word) == name))
 
 
 def narrow_catalogue(argv: Sequence[str]) -> None:
@@ -54,7 +66,7 @@ def narrow_catalogue(argv: Sequence[str]) -> None:
     suites = _chosen(overrides, "suite", folders)
     for task in _chosen(overrides, "task", folders):
         suites += _suite_of_task(task, folders) if not suites else []
-    suites = suites or [_default_suite()]
+    suites = suites or [default_suite()]
     catalog.choose(
         {suite: _suite_fields(overrides) for suite in suites},
         offered_only_listed=_bare_glob(overrides),
@@ -70,7 +82,7 @@ def suite_and_fields(words: Sequence[str]) -> tuple[str, dict[str, Any]]:
     strange = next((o for o in overrides if not f"{o.key_or_group}.".startswith(known[1])), None)
     if strange is not None or len(suites) > 1 or any(override.is_sweep_override() for override in overrides):
         raise UsageError(f"{' '.join(words)}: give suite=NAME once, and suite.FIELD=VALUE")
-    return suites[0] if suites else _default_suite(), _suite_fields(overrides)
+    return suites[0] if suites else default_suite(), _suite_fields(overrides)
 
 
 def _refuse_several_models(overrides: list[Override]) -> None:
@@ -146,7 +158,8 @@ def _suite_of_task(task: str, folders: list[Path]) -> list[str]:
     return []
 
 
-def _default_suite() -> str:
+def default_suite() -> str:
+    """The suite of a command that names none."""
     defaults = yaml.safe_load((conf_dir() / "main.yaml").read_text(encoding="utf-8"))["defaults"]
     return str(next(entry["suite"] for entry in defaults if isinstance(entry, dict) and "suite" in entry))
 

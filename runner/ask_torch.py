@@ -6,7 +6,8 @@ import functools
 import json
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from runner import registry
 from runner.cells import Cell
@@ -18,8 +19,12 @@ WRONG = 3
 
 
 def refuse_wrong_settings(cells: Iterable[Cell]) -> None:
-    """Raise UsageError for a setting of a backend that the installed torch doesn't have. Takes some seconds, if any."""
-    backends = (cell.config.get("backend") for cell in cells if cell.planned is None)
+    """Raise UsageError for a setting of a cell's backend that the installed torch doesn't have."""
+    refuse_wrong_backends(cell.config.get("backend") for cell in cells if cell.planned is None)
+
+
+def refuse_wrong_backends(backends: Iterable[Mapping[str, Any] | None]) -> None:
+    """The same for the nodes of backends. Takes some seconds, if there is anything to ask."""
     nodes = {json.dumps(node, sort_keys=True) for node in backends if node}
     doubtful = [node for node in sorted(nodes) if getattr(registry.build(json.loads(node)), "asks_torch", False)]
     wrong = _ask(tuple(doubtful)) if doubtful else ""

@@ -11,10 +11,10 @@ import os
 import shutil
 import sys
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from runner import launchers
 from runner.errors import UsageError
@@ -66,6 +66,7 @@ class Guard(Callback):
             return
         try:
             _look_at_launcher(config)
+            _look_at_backend(config)
             held.enter_context(claimed(directory))
             if not (directory / SWEEP_FILE).exists():
                 record_sweep(directory, argv, Path.cwd(), launchers.number_of_jobs(config))
@@ -79,6 +80,15 @@ def _look_at_launcher(config: DictConfig) -> None:
     global elsewhere  # noqa: PLW0603
     launchers.require(config)
     elsewhere = bool(launchers.module_of(config))
+
+
+def _look_at_backend(config: DictConfig) -> None:
+    """Refuse now what each job would refuse; what the sweep sweeps isn't known before its jobs."""
+    from runner import ask_torch
+
+    if config.get("backend") and not OmegaConf.missing_keys(config.backend):
+        node = OmegaConf.to_container(config.backend, resolve=True, enum_to_str=True)
+        ask_torch.refuse_wrong_backends([cast("dict[str, Any]", node)])
 
 
 def _enter(directory: Path, config: DictConfig, marker: str) -> None:

@@ -1,120 +1,89 @@
-"""`python -m runner merge DIR...`: one run of the shards of one.
+"""`python -m runner merge DIR...`: one run, or one sweep, of the shards of one.
 
-Shards are runs of the same command but for `select.shard`; whatever else differs is refused.
+Shards are of the same command but for `select.shard`; whatever else differs is refused.
 """
 
 from __future__ import annotations
 
 import argparse
-import shutil
+import os
 import sys
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from runner.errors import UsageError
+from runner.joining import runs as joining
 from runner.report.terminal import print_summary
-from runner.results.columns import Row
-from runner.results.command import key
-from runner.results.files import RunFiles
-from runner.results.reader import Run, read_one, read_run, read_table, run_folders
-from runner.results.run import RunRecord
+from runner.results.reader import read_one, read_run
+from runner.results.run import SWEEP_FILE, RunRecord
 from runner.results.status import exit_code
 from runner.results.writer import WriteError
 
-#: What shards may differ in.
-OWN_WORDS = frozenset({"select.shard", "hydra.run.dir", "hydra.sweep.dir", "resume", "other_env"})
-#: Fields of their records in which they must agree, with what to call them.
-SAME = {"experiment": "experiments", "columns": "columns", "tables": "tables", "env_id": "environments"}
-#: Folders with files of single cells.
-BY_CELL = ("logs", "samples", "artifacts")
-LOCKS = shutil.ignore_patterns(".*.lock")
-
 
 def main(argv: Sequence[str]) -> int:
-    """Join the runs of the folders given; returns the exit code that the whole run would have had."""
+    """Join the runs or sweeps of the folders given; returns the exit code that the whole would have had."""
     parser = argparse.ArgumentParser(
         prog="python -m runner merge",
-        description="Join the shards of a run (select.shard=1/3, 2/3, 3/3) into one folder that can be resumed.",
+        description="Join the shards (select.shard=1/3, 2/3, 3/3) of a run into one folder, or those of a sweep job by "
+        "job; it can be reported, compared and resumed like any other.",
     )
     parser.add_argument("dir", type=Path, nargs="+", help="folders of the shards, or one that holds them")
     parser.add_argument("--into", type=Path, default=Path("merged"), help="new folder for the whole; default: merged")
     given = parser.parse_args(argv)
     try:
-        runs = shards(given.dir)
-        merge(runs, given.into)
-        results = read_run(given.into)
+        join(given.dir, given.into)
+        return summary(given.into)
     except (UsageError, WriteError) as error:
         print(error, file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1
-    print_summary(results, sys.stdout)
-    strict = any(word == "strict=true" for word in runs[0].record.command)
-    return exit_code(results.rows, len(results.missing), strict)
 
 
-def shards(folders: Sequence[Path]) -> list[Run]:
-    """The runs in `folders`, of one configuration. Raises UsageError where there is none, or they don't fit."""
-    found = [run for folder in folders for run in map(read_one, _runs_in(folder))]
-    first = found[0]
-    for run in found[1:]:
-        for name, word in SAME.items():
-            if getattr(run.record, name) != getattr(first.record, name):
-                both = f"{first.directory} and {run.directory}"
-                raise UsageError(f"{both} have different {word}: they are no shards of one run")
-        one, other = _words(first.record), _words(run.record)
-        if one != other:
-            differing = " ".join(sorted(one ^ other))
-            raise UsageError(f"{first.directory} and {run.directory} were configured differently: {differing}")
-    _refuse_repeated(found)
+def join(folders: Sequence[Path], into: Path) -> None:
+    """Write `into`, a new folder, as the whole that the folders are shards of. Raises UsageError, WriteError."""
+    found = [shard for folder in folders for shard in shards(folder)]
+    sweeps = [folder for folder in found if (folder / SWEEP_FILE).is_file()]
+    if into.exists() and any(into.iterdir()):
+        raise UsageError(f"{into} is in use: give another folder with --into")
+    if not sweeps:
+        runs = [read_one(folder) for folder in found]
+        if lone := [run.directory for run in runs if run.record.job is not None]:
+            raise UsageError(f"{lone[0]} is one job of a sweep: merge the sweep's folder instead")
+        joining.refuse_unlike(runs)
+        joining.write(runs, into, joining.shared(runs[0].record.command))
+    elif len(sweeps) == len(found):
+        from runner.joining.sweeps import Sweep
+        from runner.joining.sweeps import join as join_sweeps
+
+        join_sweeps([Sweep.load(folder) for folder in sweeps], into)
+    else:
+        run = next(folder for folder in found if folder not in sweeps)
+        raise UsageError(f"{run} is a run and {sweeps[0]} a sweep: they are no shards of one command")
+
+
+def shards(folder: Path) -> list[Path]:
+    """The runs and sweeps in `folder`; a sweep's runs are part of it."""
+    found = sorted(_topmost(folder))
+    if not found:
+        raise UsageError(f"{folder} holds no run: there is no {RunRecord.FILE} in it or below")
     return found
 
 
-def _runs_in(folder: Path) -> list[Path]:
-    runs = sorted(run_folders(folder))
-    if not runs:
-        raise UsageError(f"{folder} holds no run: there is no {RunRecord.FILE} in it or below")
-    return runs
+def _topmost(top: Path) -> Iterator[Path]:
+    for folder, subfolders, files in os.walk(top):
+        if {SWEEP_FILE, RunRecord.FILE} & set(files):
+            subfolders.clear()
+            yield Path(folder)
 
 
-def _words(record: RunRecord) -> frozenset[str]:
-    """What decided the cells, of a single run or a job."""
-    return frozenset(word for word in record.overrides if key(word) not in OWN_WORDS)
+def summary(directory: Path) -> int:
+    """Print what the whole holds; returns its exit code."""
+    from runner import guard
 
-
-def _refuse_repeated(runs: Sequence[Run]) -> None:
-    owner: dict[str, Path] = {}
-    for run in runs:
-        for cell_id in run.record.cells:
-            if cell_id in owner:
-                name = run.record.name(cell_id)
-                raise UsageError(f"{owner[cell_id]} and {run.directory} both have the cell of {name} ({cell_id})")
-            owner[cell_id] = run.directory
-
-
-def merge(runs: Sequence[Run], into: Path) -> None:
-    """Write `into` as the run that the shards are parts of. Raises UsageError where the folder is used, WriteError."""
-    if into.exists() and any(into.iterdir()):
-        raise UsageError(f"{into} is in use: give another folder with --into")
-    first = runs[0].record
-    whole = replace(
-        first,
-        cells={cell_id: config for run in runs for cell_id, config in run.record.cells.items()},
-        planned={cell_id: row for run in runs for cell_id, row in run.record.planned.items()},
-        command=tuple(word for word in first.command if key(word) not in OWN_WORDS),
-        overrides=tuple(word for word in first.overrides if key(word) not in OWN_WORDS),
-        job=None,
-    )
-    files = RunFiles(into, whole.write(into))
-    for run in runs:
-        _copy(run, files)
-
-
-def _copy(run: Run, files: RunFiles) -> None:
-    for row in run.rows:
-        files.append(row)
-    for name, table in files.tables.items():
-        rows: Sequence[Row] = read_table(run.directory / f"{name}.csv", table.columns).rows
-        table.append(*rows)
-    for folder in BY_CELL:
-        if (run.directory / folder).is_dir():
-            shutil.copytree(run.directory / folder, files.directory / folder, ignore=LOCKS, dirs_exist_ok=True)
+    results = read_run(directory)
+    print_summary(results, sys.stdout)
+    lost = guard.lost_jobs(directory)
+    if lost:
+        jobs = f"{lost} job{'s' if lost > 1 else ''} of the sweep"
+        print(f"{jobs} left nothing in these folders: python -m runner resume {directory}", file=sys.stderr)
+    strict = "strict=true" in results.runs[0].record.command
+    return max(exit_code(results.rows, len(results.missing) + lost, strict), guard.code_of_refusals(directory))

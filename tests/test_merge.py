@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -56,20 +58,84 @@ def test_a_sweep_is_the_whole(cli: Any, shards: Path, tmp_path: Path, toys: tupl
     assert cells(tmp_path / "sweep") == cells(shards / "whole")
 
 
-def test_shards_of_a_sweep_are_the_whole(cli: Any, shards: Path, tmp_path: Path, toys: tuple[str, str]) -> None:
-    """Jobs of one cell each go to all shards: every cell is in one of them, and none of them has all."""
+@pytest.fixture(scope="module")
+def parts(start: Any, toys: tuple[str, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with the shards of a sweep over models in `1` and `2`, and one with another seed in `other`."""
+    folder = tmp_path_factory.mktemp("parts")
     words = [word for word in WORDS if not word.startswith("model=")]
-    for number in (1, 2):
-        place = (f"select.shard={number}/2", f"hydra.sweep.dir={number}")
-        done = cli(*toys, "--multirun", *words, "model=glob(toy*)", *place)
+    for name, own in {"1": ("select.shard=1/2",), "2": ("select.shard=2/2",), "other": ("seed=1",)}.items():
+        done = start(folder, *toys, "--multirun", *words, "model=glob(toy*)", *own, f"hydra.sweep.dir={name}")
         assert done.returncode == 0, done.stderr
         assert "left nothing" not in done.stderr
-    parts = [cells(tmp_path / "1"), cells(tmp_path / "2")]
-    assert all(parts)
-    assert sorted(parts[0] + parts[1]) == cells(shards / "whole")
-    again = cli("resume", "2")
+    return folder
+
+
+def test_shards_of_a_sweep_are_the_whole(cli: Any, shards: Path, parts: Path) -> None:
+    """Jobs of one cell each go to all shards: every cell is in one of them, and none of them has all."""
+    found = [cells(parts / name) for name in ("1", "2")]
+    assert all(found)
+    assert sorted(found[0] + found[1]) == cells(shards / "whole")
+    again = cli("resume", str(parts / "2"))
     assert again.returncode == 0, again.stderr
-    assert cells(tmp_path / "2") == parts[1]
+    assert cells(parts / "2") == found[1]
+
+
+def test_merged_shards_of_a_sweep(cli: Any, shards: Path, parts: Path, tmp_path: Path) -> None:
+    """They are a sweep with each cell once, complete for `resume`, and the same as the whole run for `compare`."""
+    done = cli("merge", str(parts / "1"), str(parts / "2"))
+    assert done.returncode == 0, done.stderr
+    merged = tmp_path / "merged"
+    whole = cells(shards / "whole")
+    assert cells(merged) == whole
+    with (merged / "sweep.csv").open(newline="") as file:
+        assert sorted((row["cell_id"], row["name"], row["status"]) for row in csv.DictReader(file)) == whole
+    before = sorted(path.name for path in merged.iterdir() if path.is_dir())
+    again = cli("resume", "merged")
+    assert again.returncode == 0, again.stderr
+    assert "[1/" not in again.stderr
+    assert before == sorted(path.name for path in merged.iterdir() if path.is_dir())
+    compared = cli("compare", str(shards / "whole"), "merged")
+    assert compared.returncode == 0, compared.stderr
+    assert f"{len(whole)} unchanged" in compared.stdout
+    assert cli("report", "merged").returncode == 0
+
+
+def test_a_shard_of_a_sweep_is_missing(cli: Any, shards: Path, parts: Path, tmp_path: Path) -> None:
+    """Its jobs count as missing, and `resume` runs them."""
+    done = cli("merge", str(parts / "1"))
+    assert done.returncode == 1, done.stderr
+    assert "1 job of the sweep left nothing in these folders: python -m runner resume merged" in done.stderr
+    again = cli("resume", "merged")
+    assert again.returncode == 0, again.stderr
+    assert cells(tmp_path / "merged") == cells(shards / "whole")
+
+
+def test_shards_as_jobs(cli: Any, shards: Path, tmp_path: Path, toys: tuple[str, str]) -> None:
+    """A sweep over the shards themselves has each cell once, and merges to one run that can be resumed."""
+    done = cli(*toys, "--multirun", *WORDS, "select.shard=1/2,2/2", "hydra.sweep.dir=sweep")
+    assert done.returncode == 0, done.stderr
+    assert cells(tmp_path / "sweep") == cells(shards / "whole")
+    done = cli("merge", "sweep")
+    assert done.returncode == 0, done.stderr
+    assert cells(tmp_path / "merged") == cells(shards / "whole")
+    assert (tmp_path / "merged" / "run.json").is_file()
+    assert cli("resume", "merged").returncode == 0
+
+
+@pytest.mark.slow
+def test_jobs_of_several_cells(cli: Any, tmp_path: Path, toys: tuple[str, str]) -> None:
+    """Where a job has cells in both shards they are one job again; a sweep without shards merges to itself."""
+    for name, own in {"1": ("select.shard=1/2",), "2": ("select.shard=2/2",), "whole": ()}.items():
+        done = cli(*toys, "--multirun", *WORDS, "seed=0,1", *own, f"hydra.sweep.dir={name}")
+        assert done.returncode == 0, done.stderr
+    whole = cells(tmp_path / "whole")
+    for folders in (("1", "2"), ("whole",)):
+        done = cli("merge", *folders, "--into", "-".join(("of", *folders)))
+        assert done.returncode == 0, done.stderr
+    assert cells(tmp_path / "of-1-2") == cells(tmp_path / "of-whole") == whole
+    jobs = [sorted(path.name for path in (tmp_path / name).iterdir() if path.is_dir()) for name in ("of-1-2", "whole")]
+    assert len(jobs[0]) == 2
+    assert jobs[0] == jobs[1]
 
 
 def test_mixed_configurations_are_refused(cli: Any, shards: Path) -> None:
@@ -79,11 +145,38 @@ def test_mixed_configurations_are_refused(cli: Any, shards: Path) -> None:
     assert "seed=1" in done.stderr
 
 
-def test_a_cell_twice_is_refused(cli: Any, shards: Path) -> None:
-    """Overlapping runs are no shards."""
-    done = cli("merge", str(shards / "1"), str(shards / "1"))
-    assert done.returncode == 2
-    assert "both have the cell of" in done.stderr
+def test_mixed_sweeps_are_refused(cli: Any, shards: Path, parts: Path) -> None:
+    """What the sweeps swept may differ from job to job, nothing else may; nor is a run a shard of a sweep."""
+    done = cli("merge", str(parts / "1"), str(parts / "other"))
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "were configured differently: seed=1" in done.stderr
+    done = cli("merge", str(parts / "1"), str(shards / "2"))
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "is a run and" in done.stderr
+    done = cli("merge", *map(str, (parts / "1").glob("*model=toy1,*")))
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "is one job of a sweep" in done.stderr
+
+
+def test_another_environment_is_refused(cli: Any, parts: Path, tmp_path: Path) -> None:
+    """Also where no job has a cell in two of the sweeps; the sentence says what differs."""
+    shutil.copytree(parts / "2", tmp_path / "2")
+    for path in tmp_path.glob("2/*/run.json"):
+        record = json.loads(path.read_text())
+        record["environment"]["deciding"]["torch"] = "1.0"
+        path.write_text(json.dumps({**record, "env_id": "000000000000"}))
+    done = cli("merge", str(parts / "1"), "2")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "different environments (torch: " in done.stderr
+    assert " and 1.0)" in done.stderr
+
+
+def test_a_cell_twice_is_refused(cli: Any, shards: Path, parts: Path) -> None:
+    """Overlapping runs or sweeps are no shards."""
+    for folder in (shards / "1", parts / "1"):
+        done = cli("merge", str(folder), str(folder))
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+        assert "both have the cell of" in done.stderr
 
 
 def test_nothing_to_merge(cli: Any, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,23 @@ class Net(torch.nn.Module):
     def get_example_inputs(self):
         return (torch.randn(2, 4),)
 """
+TELLS = """
+import torch
+
+class Net(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.small = torch.nn.Linear(4, 4)
+        self.large = torch.nn.Linear(4, 64)
+
+    def forward(self, x):
+        print(f"in {self.small.weight.dtype}, small is a {type(self.small).__name__}\\n", end="", flush=True)
+        print(f"optimize_ddp is {torch._dynamo.config.optimize_ddp}\\n", end="", flush=True)
+        return self.large(self.small(x).relu())
+
+    def get_example_inputs(self):
+        return (torch.randn(2, 4),)
+"""
 OWN = ("suite=module", "suite.path=net.py", "suite.class_name=Net", "backend=eager", "mode=training")
 QUICK = ("measure=quick", "measure.max_time_s=1", "measure.retry_unconverged=0", "hydra.run.dir=out")
 
@@ -83,6 +101,51 @@ def test_ddp(cli: Any, tmp_path: Path) -> None:
     found = ranks(tmp_path / "out")
     assert [rank["rank"] for rank in found] == ["0", "1"]
     assert all(float(rank["abs_latency"]) > 0 for rank in found)
+
+
+def test_fsdp2(cli: Any, tmp_path: Path) -> None:
+    """A sharded model trains on both ranks, has no copy for a reference, and leaves each rank's trace."""
+    words = ("model=mlp", "batch_size=4", "parallel=fsdp2", "mode=training", "backend=eager", "experiment.trace=true")
+    done = cli(*words, *QUICK)
+    assert done.returncode == 0, done.stderr
+    row = only_row(tmp_path / "out")
+    assert (row["status"], row["parallel"], row["nproc"]) == ("ok", "fsdp2", 2), row
+    assert (row["accuracy"], row["reference"]) == ("pass", "none")
+    assert [rank["rank"] for rank in ranks(tmp_path / "out")] == ["0", "1"]
+    folder = tmp_path / "out" / "artifacts" / row["cell_id"]
+    for rank in (0, 1):
+        for side in ("eager", "backend"):
+            assert json.loads((folder / f"rank{rank}" / f"trace_{side}.json").read_text())["traceEvents"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("parallel=fsdp2", "parallel.param_dtype=bfloat16"), "torch.bfloat16, small is a Linear"),
+        (("parallel=fsdp", "parallel.param_dtype=bfloat16"), "torch.bfloat16, small is a Linear"),
+        (("parallel=fsdp2", "parallel.wrap_policy=size", "parallel.min_params=20"), "small is a FSDPLinear"),
+        (("parallel=fsdp2", "parallel.wrap_policy=none"), "torch.float32, small is a Linear"),
+        (("parallel=ddp", "parallel.optimize_ddp=python_reducer"), "optimize_ddp is python_reducer"),
+    ],
+)
+def test_settings(cli: Any, tmp_path: Path, words: tuple[str, ...], said: str) -> None:
+    """What a way to spread a model is told is what the model runs under, and its outputs are right."""
+    (tmp_path / "net.py").write_text(TELLS)
+    done = cli(*OWN, "experiment=accuracy", *words, "hydra.run.dir=out")
+    assert done.returncode == 0, done.stderr
+    row = only_row(tmp_path / "out")
+    assert (row["status"], row["accuracy"]) == ("ok", "pass"), row
+    assert said in (tmp_path / "out" / row["log"]).read_text()
+
+
+@pytest.mark.slow
+def test_a_reducer_that_is_compiled(cli: Any, tmp_path: Path) -> None:
+    """DDP's reduction in Python, which dynamo can trace, gives right gradients."""
+    words = ("model=mlp", "batch_size=4", "mode=training", "backend=aot_eager", "experiment=accuracy")
+    done = cli(*words, "parallel=ddp", "parallel.optimize_ddp=python_reducer", "hydra.run.dir=out")
+    assert done.returncode == 0, done.stderr
+    assert only_row(tmp_path / "out")["accuracy"] == "pass"
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,16 @@ def test_the_same_code(cli: Any, tmp_path: Path) -> None:
     assert rows["prewarmed"]["compile_s"] is None
 
 
+def test_compiled_beforehand(cli: Any, tmp_path: Path) -> None:
+    """The cell is compiled, then measured with nothing left to compile, and its row says so."""
+    done = cli(*WORDS, "backend=aot_eager", "prewarm=1", "hydra.run.dir=out")
+    assert done.returncode == 0, done.stderr
+    assert "mlp compiled" in done.stderr
+    (row,) = read_run(tmp_path / "out").rows
+    assert (row["status"], row["cache"], row["compile_s"]) == ("ok", "prewarmed", None), row
+    assert row["speedup"] > 0
+
+
 @pytest.mark.slow
 def test_what_can_not_be_compiled(cli: Any, toys: tuple[str, str], tmp_path: Path) -> None:
     """A cell that fails while it is prewarmed is measured all the same, and its row says what is wrong."""

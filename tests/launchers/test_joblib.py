@@ -42,3 +42,12 @@ def test_a_launcher_that_is_not_installed(cli: Any, toys: tuple[str, str]) -> No
     assert done.returncode == 2
     assert "torch-benchmark-runner[ray]" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_wrong_backend_for_all_jobs(cli: Any, tmp_path: Path) -> None:
+    """What only torch can judge is judged once, before any job starts, in one sentence."""
+    words = ("--multirun", "model=mlp", "seed=0,1", "backend=dynamo", "backend.name=eagr", "hydra/launcher=joblib")
+    done = cli(*words, "hydra.sweep.dir=out")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert "No dynamo backend named 'eagr'" in done.stderr
+    assert list((tmp_path / "out").iterdir()) == []
