@@ -3,7 +3,8 @@
 python benchmarks/functional_autograd.py [calls]
 
 The call is vjp of a small transformer whose width makes it take about 10 ms. One run of the engine makes as many
-calls as a loop without it; both alternate, since the machine's other work changes more from second to second.
+calls as a loop without it; both alternate, since the machine's other work changes more from second to second. The
+engine looks at the machine and puts the random state back, as it does in the experiment.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -21,7 +23,10 @@ from runner.devices.cpu import Cpu
 from runner.loaders._building import Entry, build
 from runner.measure.clock import TorchDevice, WallClock
 from runner.measure.engine import Side, measure
+from runner.measure.probe import HostProbe, matmul_canary
 from runner.measure.settings import Measure
+from runner.measure.tuning import available_cpus
+from runner.timing import seeding
 from runner.workload import LoadRequest, Workload
 
 TARGET_S = 0.010
@@ -59,17 +64,22 @@ def main() -> None:
     pairs = int(sys.argv[1]) // 2 if len(sys.argv) > 1 else 40
     functional, func = sides()
     settings = Measure(min_pairs=pairs, max_pairs=pairs, rel_ci=1e-6, futility=1e9, block=1, max_time_s=600)
+    device, clock, threads = Cpu(), WallClock(), torch.get_num_threads()
+    canary = matmul_canary(device.torch_name, device.synchronize)
+    probe = HostProbe(clock, threads=threads, cores=len(available_cpus()), canary=canary)
+    engine = partial(
+        measure, clock=clock, device=TorchDevice(device), probe=probe, reset_rng=seeding(device.torch_name, seed=0)
+    )
     shares = []
     for repeat in range(REPEATS):
         bare_s = seconds(functional, pairs) + seconds(func, pairs)
-        pair, clock = (Side(functional), Side(func)), WallClock()
-        measured = measure(*pair, settings, seed=repeat, name="", clock=clock, device=TorchDevice(Cpu()))
+        measured = engine(Side(functional), Side(func), settings, seed=repeat, name="")
         inside_s = sum(float(measured.samples()[f"wall_{side}"].sum()) for side in "ab")
         row = measured.row()
         shares.append(row["measure_s"] / inside_s - 1)
         bare_ms, inside_ms = (1e3 * total / pairs / 2 for total in (bare_s, inside_s))
         print(f"{bare_ms:.2f} ms a call in a bare loop, {inside_ms:.2f} in the engine, {shares[-1]:.2%} around them")
-    print(f"median {100 * statistics.median(shares):.2f} %, at most 2 % are meant; {torch.get_num_threads()} threads")
+    print(f"median {100 * statistics.median(shares):.2f} %, at most 2 % are meant; {threads} threads")
 
 
 if __name__ == "__main__":

@@ -186,7 +186,7 @@ def _compare(old: Run, directory: Path) -> Comparison:
         for entry in side_of(run.directory, [run]).entries if run.rows else ():
             by_id[entry.row["cell_id"]][place] = entry
     pairs = [Pair(before, now, {}) for before, now in by_id.values()]
-    comparison = judge(pairs, Settings(), speedup_of)
+    comparison = judge(pairs, Settings(margin_alone=True), speedup_of)
     render.to_terminal(comparison, likeness.differences(pairs), sys.stdout)
     print(f"results in {directory}")
     return comparison

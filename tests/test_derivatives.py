@@ -25,7 +25,9 @@ NAMES = ("resnet18", "ppl_simple_reg", "ppl_robust_reg", "wav2letter", "deepspee
 HEAVY = ("fcn_resnet", "detr")
 ALL = (*NAMES, *(pytest.param(name, marks=pytest.mark.slow) for name in HEAVY))
 #: CTC has a first derivative only.
-TWICE = [name for name in (*NAMES, *HEAVY) if name != "deepspeech"]
+TWICE = [name for name in ALL if name != "deepspeech"]
+#: Models whose full size takes half a minute of one core, or more.
+LONG = ("deepspeech", "detr", "fcn_resnet", "transformer")
 
 
 @pytest.fixture(autouse=True)
@@ -92,7 +94,7 @@ def test_vjp(api: str, name: str) -> None:
     close(dot(pulled, direction), problem.vector[0] * slope(problem, direction))
 
 
-@pytest.mark.parametrize("name", [name for name in (*NAMES, pytest.param("detr", marks=pytest.mark.slow)) if name != "deepspeech"])
+@pytest.mark.parametrize("name", TWICE)
 @pytest.mark.parametrize("api", APIS)
 def test_jvp(api: str, name: str) -> None:
     """The pushed-forward vector gives the slope along it."""
@@ -101,7 +103,7 @@ def test_jvp(api: str, name: str) -> None:
     close(pushed, slope(problem, problem.vector))
 
 
-@pytest.mark.parametrize("name", [p if p not in HEAVY else pytest.param(p, marks=pytest.mark.slow) for p in TWICE])
+@pytest.mark.parametrize("name", TWICE)
 @pytest.mark.parametrize(("api", "task"), [("functional", "vhp"), ("func", "vhp"), ("functional", "hvp"), ("func", "hvp")])
 def test_hessian_products(api: str, task: str, name: str) -> None:
     """A Hessian's product from either side is the difference of gradients along the vector."""
@@ -110,6 +112,15 @@ def test_hessian_products(api: str, task: str, name: str) -> None:
     problem = derivatives.problem(precise(name), task, seed=0)
     _, product = APIS[api][task].of(problem)
     close(product, both_ways(problem, problem.vector, lambda parameters: gradient(problem, parameters)))
+
+
+@pytest.mark.models
+@pytest.mark.parametrize("name", [n if n not in LONG else pytest.param(n, marks=pytest.mark.slow) for n in (*NAMES, *HEAVY)])
+def test_full_gradients(name: str) -> None:
+    """In full size, too, every parameter has a gradient that is finite and not zero."""
+    problem = derivatives.problem(FunctionalAutograd().load(name, LoadRequest()), "vjp", seed=0)
+    norms = [float(found.norm()) for found in gradient(problem, problem.parameters)]
+    assert all(0 < norm < float("inf") for norm in norms)
 
 
 @pytest.mark.parametrize("name", ["ppl_simple_reg", "ppl_robust_reg"])
@@ -231,6 +242,15 @@ def test_rounding_is_no_mismatch() -> None:
     assert agreement("vjp", ours.float(), theirs.float(), lambda: exact).word == "pass_within_eager_noise"
     assert agreement("vjp", exact.float(), theirs.float(), lambda: exact).word == "fail_accuracy"
     assert agreement("vjp", ours.float() / 0, ours.float() / 0, lambda: exact).word == "fail_accuracy"
+
+
+def test_fp64_that_tells_nothing() -> None:
+    """Two results nearer to each other than to an fp64 run far off can't be judged; farther apart, one is wrong."""
+    exact = torch.full((2,), 20.0, dtype=torch.float64)
+    ours = (exact + 1).float()
+    row = agreement("vjp", ours, ours + 0.02, lambda: exact).row()
+    assert (row["status"], row["accuracy"]) == ("check_error", "reference_unusable")
+    assert agreement("vjp", ours, ours + 3, lambda: exact).word == "fail_accuracy"
 
 
 def test_fp64_problem() -> None:

@@ -17,9 +17,17 @@ if TYPE_CHECKING:
     from runner.compare.remeasure import PlaceOf
     from runner.compare.sides import Side
 
+#: What is said where a metric that not every run has is in no cell.
+NOTHING = {
+    "latency": "no cell has an absolute latency that can be compared: both sides need measure.processes=3 or more "
+    "and measure.samples_file=true",
+    "mean": "no cell has a column mean on both sides: that is for experiment=autograd_functional",
+}
+METRICS = ("speedup", "latency", "mean")
 EPILOG = """\
 Exit code: 3 with a regression, 1 where failed cells kept it from being judged, 2 for bad usage, else 0.
 A change is a regression or an improvement when its adjusted p is at most 0.05 and it is at least the margin.
+Where no interval is known, nothing is flagged.
 """
 
 
@@ -47,8 +55,9 @@ def _parser() -> argparse.ArgumentParser:
     add("results", nargs="*", type=Path, metavar="BASE NEW", help="folders of runs or sweeps, or CSV files")
     add("--margin", type=_percent, default=0.03, metavar="PCT", help="smallest change that counts, in percent (3)")
     add("--adjust", choices=("holm", "bh"), default="holm", help="for many models: holm for gates, bh for dashboards")
-    add("--metric", choices=("speedup", "latency"), default="speedup", help="latency needs measure.processes >= 3")
-    add("--format", choices=("terminal", "md", "csv", "json"), default="terminal")
+    add("--metric", choices=METRICS, default="speedup", help="latency and mean need measure.processes >= 3")
+    add("--margin-alone", action="store_true", help="flag by the margin where no interval is known: noise too")
+    add("--format", choices=("terminal", "md", "csv", "json", "autograd"), default="terminal")
     add("--unlike", action="store_true", help="compare although device, threads or allocator differ")
     add("--remeasure", action="store_true", help="measure what seems to have changed again, on both sides")
     add("--git", metavar="BASE..HEAD", help="measure two commits of the repository in this folder, in turn")
@@ -123,12 +132,10 @@ def _two(given: argparse.Namespace, base: Side, new: Side, output: Path, place_o
     if unlike.refused and not given.unlike:
         raise UsageError(f"unlike with unlike: {'; '.join(unlike.refused)}; --unlike compares them all the same")
     estimator = _estimator(given.metric)
-    comparison = judge(pairs, Settings(given.margin, given.adjust), estimator, given.metric)
-    if given.metric == "latency" and not any(finding.delta for finding in comparison.findings):
-        raise UsageError(
-            "no cell has an absolute latency that can be compared: both sides need measure.processes=3 or more "
-            "and measure.samples_file=true"
-        )
+    settings = Settings(given.margin, given.adjust, given.margin_alone)
+    comparison = judge(pairs, settings, estimator, given.metric)
+    if given.metric in NOTHING and not any(finding.delta for finding in comparison.findings):
+        raise UsageError(NOTHING[given.metric])
     if given.remeasure and comparison.candidates:
         comparison = _again(comparison, output, estimator, place_of)
     _print(given, comparison, unlike, base, new)
@@ -147,9 +154,9 @@ def _estimator(metric: str) -> Estimator:
         from runner.compare.judge import speedup_of
 
         return speedup_of
-    from runner.compare.latency import speed_of
+    from runner.compare import latency
 
-    return speed_of
+    return latency.speed_of if metric == "latency" else latency.mean_speed_of
 
 
 def _print(given: argparse.Namespace, comparison: Comparison, unlike: Differences, base: Side, new: Side) -> None:
@@ -164,6 +171,10 @@ def _print(given: argparse.Namespace, comparison: Comparison, unlike: Difference
         render.to_terminal(comparison, unlike, sys.stdout)
     elif given.format == "md":
         print(render.to_markdown(comparison, unlike, str(base.path), str(new.path)), end="")
+    elif given.format == "autograd":
+        from runner.compare.upstream import render_autograd
+
+        print(render_autograd(comparison, unlike), end="")
     elif given.format == "csv":
         print(render.to_csv(comparison), end="")
     else:
@@ -178,7 +189,7 @@ def _gate(given: argparse.Namespace, new: Side) -> int:
     if given.expect:
         outcomes = expected.check(new, given.expect)
         # Beside a table for machines, the gate's words go where messages go.
-        stream = sys.stdout if given.format in ("terminal", "md") or len(given.results) == 1 else sys.stderr
+        stream = sys.stdout if given.format in ("terminal", "md", "autograd") or len(given.results) == 1 else sys.stderr
         print(*expected.table(outcomes), sep="\n", file=stream)
         code = max((outcome.exit_code for outcome in outcomes), default=0)
     if given.update_expected:

@@ -32,6 +32,8 @@ LEVEL = 0.95
 ADJUST: dict[str, Callable[[Sequence[float]], NDArray[Any]]] = {"holm": holm, "bh": benjamini_hochberg}
 #: Row -> estimate of what is compared, larger is better; None where the row has no such number.
 Estimator = Callable[[Entry], "Estimate | None"]
+#: Time of a row over that of another call, in pairs: what rows that have no speedup by design are compared by.
+RATIO = "forward_ratio"
 
 
 class Verdict(str, Enum):
@@ -48,10 +50,14 @@ class Verdict(str, Enum):
 
 @dataclass(frozen=True)
 class Settings:
-    """`margin` is relative: 0.03. `adjust` is a key of ADJUST."""
+    """`margin` is relative: 0.03. `adjust` is a key of ADJUST.
+
+    `margin_alone` flags cells without an interval too, where the change is at least the margin.
+    """
 
     margin: float = THRESHOLD
     adjust: str = "holm"
+    margin_alone: bool = False
 
 
 @dataclass(frozen=True)
@@ -110,7 +116,7 @@ class Comparison:
 
     @property
     def without_interval(self) -> int:
-        """How many pairs were judged by the threshold alone."""
+        """How many pairs have two numbers, and no interval of their change."""
         return sum(f.delta is not None and math.isnan(f.delta.se) for f in self.findings)
 
     @property
@@ -133,7 +139,7 @@ def judge(pairs: Sequence[Pair], settings: Settings, estimator: Estimator, metri
     """A finding for every pair, in their order."""
     shared, each = between_processes([_known_between(pair) for pair in pairs])
     findings = [
-        _compared(pair, estimator, between, settings.margin) or _apart(pair, metric)
+        _compared(pair, estimator, between, settings, metric) or _apart(pair, metric)
         for pair, between in zip(pairs, each, strict=True)
     ]
     tested = [i for i, finding in enumerate(findings) if finding.limits]
@@ -154,8 +160,9 @@ def _known_between(pair: Pair) -> list[tuple[float, int]]:
 
 
 def speedup_of(entry: Entry) -> Estimate | None:
-    """Speedup of an ok row; its error is nan where the row has no interval."""
-    speedup, row = entry.row.get("speedup"), entry.row
+    """Speedup of an ok row, or 1 / RATIO where it has none; its error is nan where the row has no interval."""
+    row = entry.row
+    speedup = 1 / row[RATIO] if by_ratio(entry) else row.get("speedup")
     if not entry.ok or not finite(speedup) or speedup <= 0:
         return None
     processes = row.get("n_processes") or 1
@@ -163,19 +170,26 @@ def speedup_of(entry: Entry) -> Estimate | None:
     return Estimate(math.log(speedup), within if finite(within) and within > 0 else math.nan, processes)
 
 
-def _compared(pair: Pair, estimator: Estimator, between: Between, margin: float) -> Finding | None:
+def by_ratio(entry: Entry) -> bool:
+    """Whether the row has no speedup, but a ratio from pairs in its place."""
+    return entry.row.get("speedup") is None and finite(entry.row.get(RATIO)) and entry.row[RATIO] > 0
+
+
+def _compared(pair: Pair, estimator: Estimator, between: Between, settings: Settings, metric: str) -> Finding | None:
     """A finding whose verdict is still to be adjusted; final where no interval is known. None: no two numbers."""
     old, new = (estimator(entry) if entry else None for entry in (pair.base, pair.new))
-    if old is None or new is None:
+    ratios = {metric == "speedup" and by_ratio(entry) for entry in (pair.base, pair.new) if entry}
+    if old is None or new is None or len(ratios) > 1:
         return None
     values = math.exp(old.log_speedup), math.exp(new.log_speedup)
-    delta = delta_test(new, old, between)
+    delta, note = delta_test(new, old, between), f"1 / {RATIO}" if ratios == {True} else ""
     if math.isfinite(delta.se):
-        return Finding(pair, Verdict.INCONCLUSIVE, "", *values, delta)
-    verdict, beyond = Verdict.INCONCLUSIVE, abs(delta.delta) >= math.log1p(margin)
-    if beyond:
-        verdict = Verdict.REGRESSED if delta.delta < 0 else Verdict.IMPROVED
-    return Finding(pair, verdict, "no interval: threshold alone", *values, delta, candidate=beyond)
+        return Finding(pair, Verdict.INCONCLUSIVE, note, *values, delta)
+    beyond = abs(delta.delta) >= math.log1p(settings.margin)
+    verdict, why = Verdict.INCONCLUSIVE, "no interval"
+    if beyond and settings.margin_alone:
+        verdict, why = (Verdict.REGRESSED if delta.delta < 0 else Verdict.IMPROVED), "no interval: margin alone"
+    return Finding(pair, verdict, "; ".join(filter(None, (note, why))), *values, delta, candidate=beyond)
 
 
 def _apart(pair: Pair, metric: str) -> Finding:
@@ -201,8 +215,8 @@ def _unmeasured(pair: Pair, base: Entry, new: Entry, metric: str) -> Finding:
     """Two ok rows of which at least one has no usable number: wrong in a measurement, normal for a check."""
     if any("speedup" in entry.row for entry in (base, new)):
         values = (f"{entry.row.get('speedup')}" for entry in (base, new))
-        said = f"speedup {' -> '.join(values)}" if metric == "speedup" else "no samples of three processes or more"
-        return Finding(pair, Verdict.INCONCLUSIVE, f"no {metric} to compare ({said})")
+        said = {"speedup": f"speedup {' -> '.join(values)}", "latency": "no samples of three processes or more"}
+        return Finding(pair, Verdict.INCONCLUSIVE, f"no {metric} to compare ({said.get(metric, 'no such column')})")
     words = [entry.row.get("accuracy") or "" for entry in (base, new)]
     if words[0] != words[1]:
         return Finding(pair, Verdict.STATUS_CHANGED, f"accuracy {words[0]} -> {words[1]}")
@@ -223,8 +237,9 @@ def means(comparison: Comparison) -> Means | None:
     Where all of it is left out, `change` is None.
     """
     paired = [f for f in comparison.findings if f.pair.base and f.pair.new]
-    left_out = Counter(reason for f in paired if (reason := _unfit(f)))
-    fit = [f for f in paired if not _unfit(f)]
+    reasons = [_unfit(f, comparison.metric) for f in paired]
+    left_out = Counter(filter(None, reasons))
+    fit = [f for f, reason in zip(paired, reasons, strict=True) if not reason]
     known = [f for f in fit if f.limits] or fit
     left_out += Counter({"without interval": len(fit) - len(known)})
     deltas = [f.delta for f in known if f.delta]
@@ -237,8 +252,10 @@ def means(comparison: Comparison) -> Means | None:
     return Means(math.exp(sum(old) / len(old)), math.exp(sum(new) / len(new)), change_of, left_out)
 
 
-def _unfit(finding: Finding) -> str:
-    """Why a pair is in no aggregate; empty when it is."""
+def _unfit(finding: Finding, metric: str) -> str:
+    """Why a pair is in no aggregate; empty when it is. A ratio to something else is no speedup."""
+    if metric == "speedup" and finding.delta and by_ratio(finding.pair.either):
+        return f"by {RATIO}"
     kinds = [kind_of(entry.row) for entry in (finding.pair.base, finding.pair.new) if entry]
     worst = next((kind for kind in ("wrong", "failed", "unconverged", "unsupported", "skipped") if kind in kinds), "")
     return worst or ("" if finding.delta else "not measured")

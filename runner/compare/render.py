@@ -24,10 +24,14 @@ MAX_COMMENT = 60_000
 MAX_DIFFERENCES = 20
 MAX_NAMES = 10
 COLUMNS = ("verdict", "base", "new", "change", "interval_95", "mde", "note")
+UNITS = {"latency": "ms", "mean": "s"}
 MARKS = {Verdict.REGRESSED: "🔴 ", Verdict.IMPROVED: "🟢 ", Verdict.STATUS_CHANGED: "🟠 ", Verdict.MISSING: "🟠 "}
-NO_INTERVAL = (
-    "no interval is known for {n} of these cells: they are judged by the threshold alone, which calls noise a change; "
-    "measure them with this runner to know"
+NO_INTERVAL = "no interval is known for {n} of these cells, so nothing is flagged there; --margin-alone flags noise too"
+MARGIN_ALONE = (
+    "no interval is known for {n} of these cells: they are judged by the margin alone, which calls noise a change"
+)
+NO_MEAN_INTERVAL = (
+    "means have one with measure.processes=3 and samples on both sides, --metric speedup with one process"
 )
 
 
@@ -67,10 +71,10 @@ def values(finding: Finding, metric: str) -> dict[str, str]:
 
 
 def quantity(value: float | None, metric: str) -> str:
-    """A speedup as it is; of a speed, the latency in ms that it stands for."""
+    """A speedup as it is; of a speed, the time that it stands for."""
     if value is None:
         return ""
-    return number(value) + "x" if metric == "speedup" else f"{number(1 / value)} ms"
+    return number(value) + "x" if metric == "speedup" else f"{number(1 / value)} {UNITS[metric]}"
 
 
 def label_keys(findings: Sequence[Finding]) -> list[str]:
@@ -93,11 +97,13 @@ def conclusions(comparison: Comparison) -> list[str]:
     if average:
         found.append(means_text(average, comparison.metric))
     if comparison.without_interval:
-        found.append(NO_INTERVAL.format(n=comparison.without_interval))
+        text = MARGIN_ALONE if comparison.settings.margin_alone else NO_INTERVAL
+        found.append(text.format(n=comparison.without_interval))
+        found += [NO_MEAN_INTERVAL] if comparison.metric == "mean" else []
     if comparison.candidates and not comparison.remeasured:
         names = sorted({finding.pair.either.name for finding in comparison.candidates})
         few = ", ".join(names[:MAX_NAMES]) + (", ..." if len(names) > MAX_NAMES else "")
-        found.append(f"{len(comparison.candidates)} would be flagged alone ({few}): --remeasure measures them again")
+        found.append(f"{len(comparison.candidates)} may have changed ({few}): --remeasure measures them again")
     return found
 
 
@@ -106,7 +112,7 @@ def means_text(average: Means, metric: str) -> str:
     change = average.change
     out = ", ".join(f"{n} {why}" for why, n in average.left_out.items() if n)
     if change is None:
-        return f"no geometric mean: no cell is ok and converged on both sides ({out})"
+        return f"no geometric mean: no cell on both sides is fit for it (left out: {out})"
     said = f"geometric mean of {change.n}: {quantity(average.old, metric)} -> {quantity(average.new, metric)}, "
     said += f"change {percent(change.center - 1)}"
     for name, (lo, hi) in (("measurement", change.measurement), ("suite", change.suite)):
@@ -161,10 +167,10 @@ def to_markdown(comparison: Comparison, unlike: Differences, base: str, new: str
     quiet = [finding for finding in ordered(comparison) if finding.verdict not in NOTABLE]
     keys = label_keys(comparison.findings)
     head = [f"### {comparison.metric}: {counts(comparison)}", "", f"`{_code(base)}` → `{_code(new)}`", ""]
-    marks = [f"> ⚠️ unlike: {_escaped(sentence)}" for sentence in (*unlike.refused, *unlike.marked)]
+    marks = [f"> ⚠️ unlike: {escaped(sentence)}" for sentence in (*unlike.refused, *unlike.marked)]
     head += [*marks, ""] if marks else []
-    tail = ["", *(f"- {_escaped(sentence)}" for sentence in conclusions(comparison)[1:]), ""]
-    reasons = [f"- {title}: {_escaped(text)}" for title, texts in explanations(unlike) for text in texts]
+    tail = ["", *(f"- {escaped(sentence)}" for sentence in conclusions(comparison)[1:]), ""]
+    reasons = [f"- {title}: {escaped(text)}" for title, texts in explanations(unlike) for text in texts]
     tail += _folded("What could explain a change", reasons) if reasons else []
     room = MAX_COMMENT - sum(len(line) + 1 for line in (*head, *tail))
     table = _table(notable, keys, comparison.metric, room) if notable else []
@@ -190,15 +196,15 @@ def _line(finding: Finding, keys: Sequence[str], metric: str) -> str:
     text = values(finding, metric)
     name, *told = labels(finding, keys)
     change = f"{text['change']} {text['interval_95']}".strip()
-    fields = [*map(_escaped, told), f"{MARKS.get(finding.verdict, '')}{text['verdict']}", text["base"], text["new"]]
-    return "| " + " | ".join([f"`{_code(name)}`", *fields, change, text["mde"], _escaped(shorter(text["note"]))]) + " |"
+    fields = [*map(escaped, told), f"{MARKS.get(finding.verdict, '')}{text['verdict']}", text["base"], text["new"]]
+    return "| " + " | ".join([f"`{_code(name)}`", *fields, change, text["mde"], escaped(shorter(text["note"]))]) + " |"
 
 
 def _folded(title: str, lines: Sequence[str]) -> list[str]:
     return ["", f"<details><summary>{title}</summary>", "", *lines, "", "</details>"]
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
     """Text of a result in Markdown: no markup, no table, and nobody is notified."""
     text = printable(text).replace("&", "&amp;").replace("<", "&lt;").replace("@", "@\u200b").replace("#", "#\u200b")
     return "".join(f"\\{c}" if c in "\\`*_[]|~" else c for c in text)

@@ -19,7 +19,9 @@ from runner.results.status import is_failure
 
 #: Status of a cell that was asked for and has no row; no row on disk has it.
 NO_ROW = "no row"
-MEASURED = tuple(Column(*facts) for facts in (*COLUMNS, *PROCESS_COLUMNS))
+#: Numbers of single experiments that can be compared.
+OWN = tuple(Column(name, float, "", "") for name in ("forward_ratio", "mean", "var"))
+MEASURED = (*(Column(*facts) for facts in (*COLUMNS, *PROCESS_COLUMNS)), *OWN)
 
 
 @dataclass(frozen=True)

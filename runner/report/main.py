@@ -15,7 +15,7 @@ from runner.errors import UsageError
 if TYPE_CHECKING:
     from runner.report.sources import Part
 
-FORMATS = ("terminal", "md", "html", "csv", "json", "hud", "oss", "pep")
+FORMATS = ("terminal", "md", "html", "csv", "json", "hud", "oss", "pep", "autograd")
 NUM_ROWS = 200
 
 
@@ -153,6 +153,12 @@ def _pep(parts: list[Part], stream: TextIO, _num_rows: int) -> None:
     write_pep(parts, stream)
 
 
+def _autograd(parts: list[Part], stream: TextIO, _num_rows: int) -> None:
+    from runner.report.upstream import write_autograd
+
+    write_autograd(parts, stream)
+
+
 WRITERS: dict[str, Callable[[list[Part], TextIO, int], None]] = {
     "terminal": _terminal,
     "md": _markdown,
@@ -162,4 +168,5 @@ WRITERS: dict[str, Callable[[list[Part], TextIO, int], None]] = {
     "hud": _hud,
     "oss": _oss,
     "pep": _pep,
+    "autograd": _autograd,
 }

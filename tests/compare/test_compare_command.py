@@ -40,14 +40,16 @@ def test_unlike_is_refused_unless_asked_for(maker: Any, capsys: Any) -> None:
 
 
 def test_dynamobench_files(tmp_path: Path, maker: Any, capsys: Any) -> None:
-    """Upstream's CSVs are compared with each other and with ours; that no interval is known is said."""
+    """Upstream's CSVs are compared with each other and with ours; without intervals nothing is flagged unasked."""
     paths = [tmp_path / "old.csv", tmp_path / "new.csv"]
     for path, speedup in zip(paths, (1.5, 1.2), strict=True):
         path.write_text(UPSTREAM.format(speedup))
-    assert main([str(path) for path in paths]) == 3
+    assert main([str(path) for path in paths]) == 0
     said = capsys.readouterr()
-    assert "no interval is known for 2 of these cells" in said.out
+    assert "no interval is known for 2 of these cells, so nothing is flagged there; --margin-alone" in said.out
     assert "old.csv is no CSV of this runner's" in said.err
+    assert main([*map(str, paths), "--margin-alone"]) == 3
+    assert "they are judged by the margin alone, which calls noise a change" in capsys.readouterr().out
     assert main([str(paths[0]), str(maker.run({"a": {}, "b": {}}))]) == 0
 
 
@@ -79,6 +81,14 @@ def test_latency_needs_several_processes(maker: Any, capsys: Any) -> None:
     run = str(maker.run({"a": {}}))
     assert main([run, run, "--metric", "latency"]) == 2
     assert "measure.processes=3" in capsys.readouterr().err
+
+
+def test_means_need_their_column(maker: Any, capsys: Any) -> None:
+    """Rows of another experiment have no mean, whether it is asked for as a metric or as a table."""
+    run = str(maker.run({"a": {}}))
+    for words in (("--metric", "mean"), ("--format", "autograd")):
+        assert main([run, run, *words]) == 2
+        assert "column mean" in capsys.readouterr().err
 
 
 def test_gate(maker: Any, tmp_path: Path, capsys: Any) -> None:

@@ -82,16 +82,52 @@ def test_two_stages_find_what_one_misses() -> None:
     assert 0.3 <= np.mean(alone) <= 0.6
 
 
-def test_the_threshold_alone_flags_every_run(maker: Any) -> None:
-    """Without intervals the threshold decides, which is why that is said: noise alone is flagged in every run."""
-    rng = np.random.default_rng(3)
-    pairs = simulated(rng, np.zeros(MODELS), 1)
+def without_intervals(changes: np.ndarray) -> list[Pair]:
+    """Pairs of which one row has no interval."""
+    pairs = simulated(np.random.default_rng(3), changes, 1)
     for pair in pairs:
         pair.base.row["se_within"] = None  # type: ignore[union-attr]
-    comparison = judge(pairs, Settings(), speedup_of)
+    return pairs
+
+
+def test_without_an_interval_nothing_is_flagged() -> None:
+    """Noise is no regression: what differs may be measured again, and the exit code is 0."""
+    comparison = judge(without_intervals(np.full(MODELS, math.log(0.8))), Settings(), speedup_of)
+    assert comparison.without_interval == comparison.count(Verdict.INCONCLUSIVE) == len(comparison.candidates) == MODELS
+    assert comparison.exit_code == 0
+
+
+def test_the_margin_alone_flags_every_run() -> None:
+    """On request the margin decides where there is no interval: noise alone is flagged in every run."""
+    comparison = judge(without_intervals(np.zeros(MODELS)), Settings(margin_alone=True), speedup_of)
     assert comparison.without_interval == MODELS
     assert comparison.count(Verdict.REGRESSED) > 0
     assert comparison.count(Verdict.UNCHANGED) == 0
+    assert comparison.exit_code == 3
+
+
+def by_ratio(**values: Any) -> Entry:
+    """A row that has no speedup by design, and a ratio to a forward pass."""
+    return Entry({"name": "a", "status": "ok", "speedup": None, "forward_ratio": 2.0, "se_within": 0.001, **values})
+
+
+def test_a_ratio_stands_in_for_a_speedup() -> None:
+    """Where neither side has a speedup, the ratio's change is judged, and is in no mean of speedups."""
+    comparison = judge([Pair(by_ratio(), by_ratio(forward_ratio=3.0), {})], Settings(), speedup_of)
+    (finding,) = comparison.findings
+    assert (finding.verdict, finding.note, finding.change) == ("regressed", "1 / forward_ratio", pytest.approx(-1 / 3))
+    assert judge([Pair(by_ratio(), by_ratio(), {})], Settings(), speedup_of).exit_code == 0
+    average = means(comparison)
+    assert average is not None
+    assert average.change is None
+    assert average.left_out == {"by forward_ratio": 1}
+
+
+def test_a_ratio_is_not_compared_with_a_speedup() -> None:
+    """Two different quantities are no comparison, which is exit code 1."""
+    comparison = judge([Pair(by_ratio(), by_ratio(speedup=0.5), {})], Settings(), speedup_of)
+    assert comparison.findings[0].note == "no speedup to compare (speedup None -> 0.5)"
+    assert comparison.exit_code == 1
 
 
 def test_every_verdict(maker: Any, failed: dict[str, Any]) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from runner.compare.latency import estimate, speed_of
-from runner.compare.sides import read_side
+from runner.compare.latency import estimate, mean_speed_of, speed_of
+from runner.compare.sides import Entry, read_side
 
 
 def add_samples(folder: Path, seconds: list[float]) -> None:
@@ -51,3 +51,25 @@ def test_the_interval_holds_what_it_says() -> None:
         assert found is not None
         missed += abs(found.log_speedup) > 1.96 * found.se_within / math.sqrt(3)
     assert missed / 300 <= 0.08
+
+
+def test_means_of_three_processes(maker: Any) -> None:
+    """The row's own mean, with the error that its processes' means have."""
+    folder = maker.run({"a": {"n_processes": 3}})
+    add_samples(folder, [0.010, 0.011, 0.012])
+    (entry,) = read_side(folder).entries
+    found = mean_speed_of(Entry({**entry.row, "mean": 0.0112}, run=entry.run))
+    assert found is not None
+    assert (math.exp(-found.log_speedup), found.processes) == (pytest.approx(0.0112), 3)
+    # Student's quantile of two degrees of freedom over the normal one, times the spread of log 10, 11 and 12
+    assert found.se_within == pytest.approx(4.303 / 1.96 * np.std(np.log([10, 11, 12]), ddof=1), rel=0.1)
+
+
+def test_a_mean_without_an_interval(maker: Any) -> None:
+    """Of one process, or without samples, it is known without its error; a row without the column has none."""
+    (entry,) = maker.side({"a": {}}).entries
+    for processes in (1, 3):
+        found = mean_speed_of(Entry({**entry.row, "mean": 0.01, "n_processes": processes}))
+        assert found is not None
+        assert math.isnan(found.se_within)
+    assert mean_speed_of(entry) is None

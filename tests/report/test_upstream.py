@@ -1,4 +1,4 @@
-"""The formats of PyTorch's fastrnns benchmark."""
+"""The formats of PyTorch's benchmarks: fastrnns and functional autograd."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from runner.errors import UsageError
 from runner.report.sources import Part
-from runner.report.upstream import write_oss, write_pep
+from runner.report.upstream import write_autograd, write_oss, write_pep
 from runner.results.columns import Row
 
 
@@ -67,3 +67,40 @@ def test_nothing_to_export(tmp_path: Path) -> None:
     """Rows without forward times are no such report."""
     with pytest.raises(UsageError, match="avg_fwd"):
         write_oss([part(tmp_path, row("mlp", None))], io.StringIO())
+
+
+def derivative(task: str, api: str, mean: float | None, var: float | None = 1e-6, **values: str) -> Row:
+    """A row with the columns that the table reads."""
+    key = {"name": "detr", "cell_id": f"{task}{api}", "status": "ok" if mean else "unsupported"}
+    return {**key, "task": task, "api": api, "mean": mean, "var": var, **values}
+
+
+def test_autograd(tmp_path: Path) -> None:
+    """Upstream's table under upstream's names, in full digits; models stand together, what failed is left out."""
+    stream = io.StringIO()
+    rows = (
+        derivative("vjp", "functional", 0.1),
+        derivative("vjp", "func", 0.25, None, name="resnet18"),
+        derivative("vjp", "func", 1 / 3),
+        derivative("vjp", "compiled", 0.2, backend="inductor"),
+        derivative("jvp", "func", None),
+        derivative("vhp", "func", 0.5, status="wrong_output"),
+    )
+    write_autograd([part(tmp_path, *rows)], stream)
+    assert stream.getvalue().splitlines() == [
+        "| model | task | mean | var |",
+        "| -- | -- | -- | -- |",
+        "| detr | vjp | 0.1 | 1e-06 |",
+        "| detr | functorch vjp | 0.3333333333333333 | 1e-06 |",
+        "| detr | inductor vjp | 0.2 | 1e-06 |",
+        "| resnet18 | functorch vjp | 0.25 | nan |",
+    ]
+
+
+def test_autograd_has_one_row_per_task(tmp_path: Path) -> None:
+    """Two rows of one name are refused, and so are rows without means."""
+    row_ = derivative("vjp", "func", 0.1)
+    with pytest.raises(UsageError, match="detr functorch vjp was measured more than once: give the folder of one job"):
+        write_autograd([part(tmp_path, row_, row_)], io.StringIO())
+    with pytest.raises(UsageError, match="column mean"):
+        write_autograd([part(tmp_path, row("mlp", 1.0))], io.StringIO())
