@@ -2,10 +2,14 @@
 
 python benchmarks/operators.py speed SUITE [--elements 10000]
 python benchmarks/operators.py coverage SUITE [--mib 64] [--op PATTERN] [--smallest N] [--device cuda]
+python benchmarks/operators.py parse FOLDER
+python benchmarks/operators.py table RUN...
 
 `speed` takes the input sets that hold at most so many elements, a few per operator, prepares and measures them for a
 minute, and prints samples per second, of wall time and of CPU time. `coverage` makes and runs all input sets up to a
-size without measuring, and prints the share that can be measured and why the others can't.
+size without measuring, and prints the share that can be measured and why the others can't. `parse` reads all logs under
+a folder, upstream's or ours, and prints what can't be read. `table` prints in Markdown what runs of
+`experiment=operator`, the parts of one log, found together.
 """
 
 from __future__ import annotations
@@ -34,13 +38,28 @@ from runner.operators import catalogue
 from runner.operators.catalogue import Recorded
 from runner.operators.inputs import resolve
 from runner.operators.outcome import Reason
+from runner.operators.parser import parse
+from runner.operators.report import conclusion
 from runner.operators.session import Session
 from runner.operators.values import BadLine, InputSet
+from runner.results.columns import Status
+from runner.results.reader import read_run
 from runner.timing import Timer
 
 PER_OPERATOR = 5
 ENOUGH_S = 60.0
-EXAMPLES = 3
+#: Characters of an error that a table shows.
+ERROR = 200
+#: Columns of a row that a table shows, and their heads.
+TABLE = {
+    "speedup_p20": "0.2",
+    "speedup": "0.5",
+    "speedup_p80": "0.8",
+    "backward_p50": "backward 0.5",
+    "samples": "samples",
+    "eager_roofline": "eager's roofline",
+    "backend_roofline": "backend's",
+}
 DEVICES: dict[str, type[Device]] = {"cpu": Cpu, "cuda": Cuda}
 
 
@@ -126,6 +145,38 @@ def failing(name: str, entries: Sequence[InputSet | BadLine], child: Any) -> Ite
         yield failed.reason.value, f"{sample.direction.value} {sample.entry.text[:200]} {failed.text[:200]}"
 
 
+def parse_all(given: argparse.Namespace) -> None:
+    """Files, operators, input sets and calls of all logs under a folder, and the lines that can't be read."""
+    files = sorted(given.folder.rglob("*.txt"))
+    names: set[str] = set()
+    sets, calls, bad = 0, 0, []
+    for file in files:
+        for name, entries in parse(file.read_text(encoding="utf-8"), file.name).items():
+            known = [entry for entry in entries if isinstance(entry, InputSet)]
+            names.add(name)
+            sets, calls = sets + len(known), calls + sum(entry.count for entry in known)
+            bad += [entry.why for entry in entries if isinstance(entry, BadLine)]
+    print(f"{len(files)} files, {len(names)} operators, {sets} input sets, {calls} calls, {len(bad)} bad lines")
+    for why in bad:
+        print(why)
+
+
+def table(given: argparse.Namespace) -> None:
+    """Counts, reasons, the wrong operators, and the ends of the list, as Markdown."""
+    rows = [row for run in given.runs for row in read_run(run).rows]
+    print("; ".join(f"{count} {status}" for status, count in Counter(row["status"] for row in rows).most_common()))
+    print(*conclusion(rows), sep="\n")
+    for row in rows:
+        if row["status"] != Status.OK:
+            print(f"- `{row['name']}` {row['status']}: {(row['error'] or '')[:ERROR]}")
+    right = [row for row in rows if row["status"] == Status.OK and row["speedup"]]
+    ordered = sorted(right, key=lambda row: row["speedup"], reverse=True)
+    print(f"\n| operator | {' | '.join(TABLE.values())} |", f"|{'---|' * (1 + len(TABLE))}", sep="\n")
+    for row in [*ordered[: given.ends], *ordered[given.ends :][-given.ends :]]:
+        cells = ["" if row[name] is None else f"{row[name]:.3g}" for name in TABLE]
+        print(f"| `{row['name']}` | {' | '.join(cells)} |")
+
+
 def nbytes(entry: InputSet | BadLine) -> int:
     """Bytes of the recorded tensors."""
     specs = [] if isinstance(entry, BadLine) else entry.tensors
@@ -136,6 +187,13 @@ def main() -> None:
     """Run what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True)
+    command = commands.add_parser("parse", help=parse_all.__doc__)
+    command.add_argument("folder", type=Path)
+    command.set_defaults(run=parse_all)
+    command = commands.add_parser("table", help=table.__doc__)
+    command.add_argument("runs", nargs="+", type=Path, help="folders of runs")
+    command.add_argument("--ends", type=int, default=10, help="rows at either end")
+    command.set_defaults(run=table)
     for function in (speed, coverage):
         command = commands.add_parser(function.__name__, help=function.__doc__)
         command.add_argument("suite", choices=catalogue.suites())

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from runner.against import EAGER, against_columns, further
 from runner.cells import Cell, without_none
 from runner.errors import UsageError
 from runner.experiment import Context, Experiment
 from runner.operators import catalogue
 from runner.operators.catalogue import Choose, Recorded
-from runner.operators.report import COLUMNS, SAMPLES, conclusion, row_of
+from runner.operators.report import COLUMNS, SAMPLES, conclusion, row_columns, row_of
 from runner.results.columns import Phase, Row
 
 if TYPE_CHECKING:
@@ -39,11 +40,17 @@ class Operator(Experiment):
     recorded: Recorded = Recorded.both  # logs of which mode
     input_file: str | None = None  # a log of one's own instead of the suite's
     guards: bool = False  # time dynamo's look-up too, not only the code that it compiled
+    against: list[str] = field(default_factory=lambda: [EAGER])  # eager, then further backends to compare with
 
     def __post_init__(self) -> None:
         for name, least in (("max_samples", 1), ("start_idx", 0)):
             if getattr(self, name) < least:
                 raise ValueError(f"experiment.{name} is {getattr(self, name)}: it must be at least {least}")
+        self._others = further(self.against)
+        self.columns = (*COLUMNS, *(column for name in self._others for column in row_columns(name)))
+        self.tables = {
+            "operator_samples": (*SAMPLES, *(column for name in self._others for column in against_columns(name)))
+        }
 
     @classmethod
     def conclude(cls, rows: Sequence[Row], missing: int) -> Iterable[str]:  # noqa: ARG003 - they are counted already
@@ -82,7 +89,12 @@ class Operator(Experiment):
             "backend": plain["backend"],
             "precision": plain["precision"],
             "choices": {**model.config["choices"], "precision": plain["precision"]["name"]},
-            "experiment": {**plain["experiment"], "input_file": file},
+            # Eager alone is what every operator is compared with: it is no part of a cell's identity.
+            "experiment": {
+                **plain["experiment"],
+                "input_file": file,
+                "against": self.against if self._others else None,
+            },
         }
         config.pop("batch_size", None)
         return replace(model, config=without_none(config), planned=None)
@@ -96,13 +108,13 @@ class Operator(Experiment):
         found = catalogue.texts(config["choices"]["suite"], config["model"]["asked"], self.recorded, self.input_file)
         entries = catalogue.input_sets(found, context.cell.name)
         places = catalogue.chosen(len(entries), self.start_idx, self.max_samples, self.choose)
+        yield {"source": "operator log", "recorded": len(entries), "selected": len(places)}
         with context.phase(Phase.LOAD):
             operator = resolve(context.cell.name)
-        session = Session(context, operator, self.guards)
-        yield {"source": "operator log", "recorded": len(entries), "selected": len(places)}
+        session = Session(context, operator, self.guards, self._others)
         session.prepare([entries[place] for place in places])
         session.measure()
-        yield row_of(session.samples, len(places), session.facts())
+        yield row_of(session.samples, len(places), session.facts(), self._others)
 
 
 def _cell(shared: Cell, name: str, asked: str, digest: str) -> Cell:

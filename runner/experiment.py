@@ -11,6 +11,7 @@ from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from runner.results.columns import Column, Phase, Row, Status
@@ -116,7 +117,7 @@ class Experiment:
     """Base of all experiments; the defaults suit one that measures one model in one child."""
 
     columns: tuple[Column, ...] = ()  # the class's; an instance may add those that its fields ask for
-    tables: ClassVar[Mapping[str, tuple[Column, ...]]] = {}
+    tables: Mapping[str, tuple[Column, ...]] = MappingProxyType({})  # long tables; likewise
     summary: ClassVar[tuple[str, ...]] = ()  # columns that the summary at the end of a run shows; default: headline
     share_child: ClassVar[bool] = False  # True: cells run one after the other in one child, restarted after a crash
     needs_model: ClassVar[bool] = True  # False: `run` gets no workload (selftest, operators)

@@ -84,6 +84,15 @@ def _rms_norm(given: Arguments) -> dict[str, torch.Tensor]:
     return {"rstd": out[1]}
 
 
+def _mkldnn_rnn(given: Arguments) -> dict[str, torch.Tensor]:
+    """The workspace is what a CPU's own library keeps; with another one it dies."""
+    tensors = [given[name] for name in ("input", "weight1", "weight2", "weight3", "weight4", "hx_", "cx_tmp")]
+    sizes = [given[name] for name in ("batch_sizes", "mode", "hidden_size", "num_layers")]
+    flags = [given[name] for name in ("has_biases", "bidirectional", "batch_first")]
+    out = aten.mkldnn_rnn_layer(*tensors, given["reverse"], *sizes, *flags, True)
+    return dict(zip(("output", "hy_", "cy_", "workspace"), out, strict=True))
+
+
 #: Operator -> function of its arguments by name (with their defaults) that gives those that depend on the others.
 DERIVED: Mapping[str, Callable[[Arguments], dict[str, torch.Tensor]]] = {
     "native_layer_norm_backward": _layer_norm,
@@ -100,4 +109,5 @@ DERIVED: Mapping[str, Callable[[Arguments], dict[str, torch.Tensor]]] = {
     "_scaled_dot_product_efficient_attention_backward": _efficient,
     "_embedding_bag_dense_backward": _embedding_bag,
     "_fused_rms_norm_backward": _rms_norm,
+    "mkldnn_rnn_layer_backward": _mkldnn_rnn,
 }

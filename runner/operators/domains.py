@@ -71,6 +71,18 @@ def limit(packet: str, argument: str, given: Arguments) -> int | None:
     return None if rule is None else max(1, rule(given))
 
 
+def group_ends(packet: str, argument: str, given: Arguments, groups: int) -> list[int] | None:
+    """Where each of the groups ends that a grouped product multiplies by a matrix of its own; None for all else.
+
+    All groups are as large as each other, and the last one ends where the rows do: a row of no group has no result.
+    """
+    if packet != "_grouped_mm" or argument != "offs":
+        return None
+    first, second = (given[name].size for name in ("self", "mat2"))
+    total = int(second[-1] if len(first) == 3 else first[-2] if len(second) == 3 else first[-1])
+    return [total * (i + 1) // groups for i in range(groups)]
+
+
 def _along(tensor: str, dim: str) -> Callable[[Arguments], int]:
     def size(given: Arguments) -> int:
         sizes = given[tensor].size

@@ -166,6 +166,9 @@ class _Maker:
         low, high = self._bounds(argument, spec, count)
         if argument == "offsets":
             return self._integers(spec, 0, 0).sort().values
+        ends = domains.group_ends(self._packet, argument, self._given, spec.numel)
+        if ends is not None:
+            return torch.tensor(ends, dtype=dtype, device=self._setting.device).view(spec.size)
         return self._shaped(spec, self._integers(spec, low, high))
 
     def _bounds(self, argument: str, spec: TensorSpec, count: int | None) -> tuple[int, int]:

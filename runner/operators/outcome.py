@@ -55,6 +55,10 @@ _NO_KERNEL = re.compile(
 )
 
 
+#: An operator's own check, which torch makes of tensors without data too before any backend sees the operator.
+_REFUSED_DTYPE = re.compile(r"Expected inputs of [\w ]+ type but got")
+
+
 @dataclass(eq=False)  # not frozen: Python writes to an exception while it is raised
 class Failure(Exception):  # noqa: N818 - it is data first
     """Ends a sample. `text` is one line."""
@@ -80,7 +84,9 @@ def failure(error: Exception, reason: Reason) -> Failure:
     if is_out_of_memory(error) or isinstance(error, torch.OutOfMemoryError):
         return Failure(Reason.TOO_LARGE, text)
     missing = isinstance(error, NotImplementedError) or _NO_KERNEL.search(str(error))
-    return Failure(Reason.NO_KERNEL if missing and reason in {Reason.EAGER, Reason.INPUTS} else reason, text)
+    if (missing and reason in {Reason.EAGER, Reason.INPUTS}) or _REFUSED_DTYPE.search(str(error)):
+        return Failure(Reason.NO_KERNEL, text)
+    return Failure(reason, text)
 
 
 def verdict(failures: Iterable[Failure], measured: int) -> Row:

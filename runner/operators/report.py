@@ -14,7 +14,7 @@ from runner.results.columns import Column, Row, Status
 if TYPE_CHECKING:
     from runner.operators.bench import Sample
 
-COLUMNS = (
+COLUMNS: tuple[Column, ...] = (
     Column("speedup", float, "", "median over the samples' speedups, forward", headline=True),
     Column("abs_latency", float, "ms", "time of the backend's forward, mean over the recorded calls", headline=True),
     Column("eager_latency", float, "ms", "time of eager's forward, mean over the recorded calls"),
@@ -27,10 +27,10 @@ COLUMNS = (
     Column("backward_p50", float, "", "0.5 quantile of the samples' speedups, backward"),
     Column("backward_p80", float, "", "0.8 quantile of the samples' speedups, backward"),
     Column("recorded", int, "", "input sets of the operator in the log"),
-    Column("selected", int, "", "input sets that were to be measured"),
+    Column("selected", int, "", "input sets that were to be measured: experiment.max_samples of the recorded ones"),
     Column("samples", int, "", "samples that were measured, forward and backward"),
     Column("failures", int, "", "samples that were not"),
-    Column("share_pct", float, "%", "selected input sets of which nothing failed"),
+    Column("share_pct", float, "%", "input sets of which nothing failed, of the selected (not of all recorded) ones"),
     Column("unconverged", int, "", "samples with an interval wider than measure.rel_ci"),
     Column("reasons", str, "", "why samples were not measured, with their numbers"),
     Column("eager_roofline", float, "", "least time that the device allows, of eager's: median, forward"),
@@ -42,7 +42,7 @@ COLUMNS = (
     Column("threads", int, "", "threads that the measured code computes with"),
     Column("malloc", str, "", "the allocator while measuring"),
 )
-SAMPLES = (
+SAMPLES: tuple[Column, ...] = (
     Column("input_set", int, "", "place among the operator's selected input sets, from 0"),
     Column("direction", str, "", "forward or backward"),
     Column("count", int, "", "times that it was recorded"),
@@ -64,8 +64,8 @@ SAMPLES = (
     Column("l2_flush", bool, "", "was the last-level cache overwritten before every call?"),
     Column("graphs", bool, "", "were both sides replayed as graphs of the device?"),
     Column("flags", str, "", "words about the measurement"),
-    Column("bytes", int, "B", "bytes that the operator has to read and write at least"),
-    Column("flop", int, "", "floating-point operations; empty for operators that torch has no formula for"),
+    Column("bytes", int, "B", "bytes to read and write at least; of a backward what eager keeps, and the gradients"),
+    Column("flop", int, "", "floating-point operations; empty where torch has no formula, and of a backward"),
     Column("eager_gb_s", float, "GB/s", "those bytes by eager's time"),
     Column("backend_gb_s", float, "GB/s", "those bytes by the backend's time"),
     Column("eager_gflop_s", float, "GFLOP/s", "those operations by eager's time"),
@@ -81,8 +81,18 @@ SAMPLES = (
 EXTREMES = 3
 
 
-def row_of(samples: Sequence[Sample], selected: int, facts: Row) -> Row:
-    """The operator's row."""
+def row_columns(name: str) -> tuple[Column, ...]:
+    """What `experiment.against` adds to the operator's row for one more baseline."""
+    return (
+        Column(f"speedup_vs_{name}", float, "", f"time of {name} over the backend's: median over the samples, forward"),
+        Column(f"speedup_vs_{name}_p20", float, "", "0.2 quantile of the same"),
+        Column(f"speedup_vs_{name}_p80", float, "", "0.8 quantile of the same"),
+        Column(f"{name}_latency", float, "ms", f"time of {name}'s forward, mean over the recorded calls"),
+    )
+
+
+def row_of(samples: Sequence[Sample], selected: int, facts: Row, against: Iterable[str] = ()) -> Row:
+    """The operator's row. `against` names the further baselines."""
     failures = [sample.failed for sample in samples if sample.failed is not None]
     measured = [sample.row for sample in samples if sample.failed is None]
     broken = {sample.row["input_set"] for sample in samples if sample.failed is not None}
@@ -93,6 +103,7 @@ def row_of(samples: Sequence[Sample], selected: int, facts: Row) -> Row:
         **verdict(failures, len(measured)),
         **_check(samples),
         **_speedups(forward, backward),
+        **{key: value for name in against for key, value in _against(name, forward).items()},
         "samples": len(measured),
         "failures": len(failures),
         "share_pct": 100 * (1 - len(broken) / selected) if selected else None,
@@ -139,6 +150,16 @@ def _speedups(forward: Sequence[Row], backward: Sequence[Row]) -> Row:
     return row
 
 
+def _against(name: str, forward: Sequence[Row]) -> Row:
+    known = [row for row in forward if row.get(f"{name}_latency") is not None]
+    if not known:
+        return {}
+    low, middle, high = (quantile([row[f"speedup_vs_{name}"] for row in known], q) for q in QUANTILES)
+    latency = fmean((row[f"{name}_latency"] for row in known), [row["count"] for row in known])
+    ends = {f"speedup_vs_{name}_p20": low, f"speedup_vs_{name}_p80": high}
+    return {f"speedup_vs_{name}": middle, **ends, f"{name}_latency": latency}
+
+
 def conclusion(rows: Sequence[Row]) -> Iterable[str]:
     """Share of the input sets, reasons, fastest, slowest and wrong operators."""
     known = [row for row in rows if row.get("selected")]
@@ -150,7 +171,7 @@ def conclusion(rows: Sequence[Row]) -> Iterable[str]:
     yield f"input sets: {whole} of {selected} measured ({100 * whole / selected:.1f} %), {recorded} recorded"
     reasons = _reasons(known)
     if reasons:
-        yield "not measured: " + ", ".join(f"{count} samples {reason}" for reason, count in reasons.most_common())
+        yield "not measured: " + ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
     right = [row for row in known if row["status"] == Status.OK and row.get("speedup")]
     ordered = sorted(right, key=lambda row: row["speedup"])
     if len(ordered) > 1:
@@ -166,7 +187,9 @@ def _reasons(rows: Sequence[Row]) -> Counter[str]:
     for row in rows:
         for part in filter(None, (row.get("reasons") or "").split("; ")):
             count, _, reason = part.partition(" ")
-            found[reason] += int(count)
+            found[f"samples {reason}"] += int(count)
+        if row.get("failures") is None:  # the operator's process ended before it could say what became of its samples
+            found[f"input sets of operators that ended as {row['status']}"] += row["selected"]
     return found
 
 

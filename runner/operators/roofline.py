@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -18,6 +18,16 @@ if TYPE_CHECKING:
 
 #: Operators that read only the rows of their first argument that indices name.
 _LOOKUPS = frozenset({"embedding", "index_select", "index", "gather", "_unsafe_index", "take", "_embedding_bag"})
+#: Operators that read one element of their first argument for each of `target`.
+_PICKS = frozenset({"nll_loss_forward", "nll_loss2d_forward"})
+#: Operators that ask of their argument `self` its form alone, or overwrite it.
+_UNREAD = frozenset(
+    {
+        *("zeros_like", "ones_like", "full_like", "rand_like", "randn_like", "randint_like"),
+        *("new_zeros", "new_ones", "new_full", "fill", "fill_", "zero_", "copy", "copy_", "bernoulli_", "random_"),
+        *("uniform_", "normal_", "exponential_", "nll_loss_backward", "nll_loss2d_backward"),
+    }
+)
 #: Bytes that are copied, and the side of the square matrices, on a CPU and on an accelerator.
 _COPY_BYTES = (64 << 20, 1 << 30)
 _MATMUL_SIZE = (1024, 8192)
@@ -71,25 +81,37 @@ def ceilings(device: Device) -> Ceilings:
 
 def moved_bytes(call: Call, outputs: Sequence[torch.Tensor]) -> int:
     """Bytes that must be read and written at least: each input and output once, of a table only the rows asked for."""
-    written = sum(_touched(t) for t in outputs)
-    packet = domains.base(call.operator._schema.name.partition("::")[2])
-    lookup = packet in _LOOKUPS and call.tensors
-    read = [min(_touched(t), written) if lookup and i == 0 else _touched(t) for i, t in enumerate(call.tensors)]
+    written = total_bytes(outputs)
+    packet = call.operator._schema.name.partition("::")[2]
+    names = [argument.name for argument in call.operator._schema.arguments]
+    unread = {**dict(zip(names, call.args, strict=False)), **call.kwargs}.get("self") if packet in _UNREAD else None
+    read = [_touched(t) for t in call.tensors if t is not unread]
+    if read and domains.base(packet) in _LOOKUPS:
+        read[0] = min(read[0], written)
+    elif packet in _PICKS:
+        table, target = call.tensors[:2]
+        read[0] = min(read[0], target.numel() * table.element_size())
     return sum(read) + written
+
+
+def total_bytes(tensors: Iterable[torch.Tensor]) -> int:
+    """Bytes of all of them."""
+    return sum(map(_touched, tensors))
 
 
 def flops(call: Call, output: Any) -> int | None:
     """Floating-point operations by torch's own formulas: products, convolutions, attention; None for all others."""
     formula = flop_registry.get(call.operator.overloadpacket)
-    return None if formula is None else int(formula(*call.args, **call.kwargs, out_val=output))
+    floating = any(t.is_floating_point() for t in call.tensors)
+    return None if formula is None or not floating else int(formula(*call.args, **call.kwargs, out_val=output))
 
 
 def fraction(
-    seconds: float, nbytes: int, operations: int | None, ceiling: Ceilings, dtype: torch.dtype
+    seconds: float, nbytes: int, operations: int | None, ceiling: Ceilings, dtype: torch.dtype | None
 ) -> float | None:
     """The least time that the ceilings allow, of `seconds`; above 1 where data stay in a cache."""
     least = nbytes / ceiling.copy_bytes_s
-    peak = ceiling.matmul_flop_s(dtype) if operations else None
+    peak = ceiling.matmul_flop_s(dtype) if operations and dtype else None
     if operations and peak:
         least = max(least, operations / peak)
     return least / seconds if least else None
@@ -97,6 +119,8 @@ def fraction(
 
 def _touched(tensor: torch.Tensor) -> int:
     """Bytes of the elements that differ in place: an expanded dimension is one element."""
+    if tensor.is_sparse:
+        return tensor._values().nbytes + tensor._indices().nbytes
     count = tensor.element_size()
     for size, stride in zip(tensor.shape, tensor.stride(), strict=True):
         count *= size if stride else min(size, 1)

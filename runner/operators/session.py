@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -27,7 +28,9 @@ if TYPE_CHECKING:
 class Session:
     """`samples` are those that exist: a backward only where the operator has one for these inputs."""
 
-    def __init__(self, context: Context, operator: OpOverload, guards: bool) -> None:
+    def __init__(
+        self, context: Context, operator: OpOverload, guards: bool, against: Mapping[str, Any] = MappingProxyType({})
+    ) -> None:
         config = context.cell.config
         self._context = context
         self._mutable = operator._schema.is_mutable
@@ -37,7 +40,7 @@ class Session:
             channels_last=bool((config.get("policy") or {}).get("channels_last")),
             seed=context.seed,
         )
-        self._bench = Bench(context, operator, setting, guards)
+        self._bench = Bench(context, operator, setting, guards, against)
         self._timer: Timer | None = None
         self.samples: list[Sample] = []
 
@@ -69,7 +72,7 @@ class Session:
             for sample in ready:
                 self._bench.measure(sample, self._timer, self._context.measure.max_time_s / len(ready))
                 self._report(sample)
-                sample.function = None
+                sample.function, sample.others = None, {}
                 tidy()
         torch._dynamo.reset()
 

@@ -52,6 +52,12 @@ class Program:
         return self.module.forward
 
     @property
+    def form(self) -> tuple[Any, ...]:
+        """Equal for programs that a compiler can't tell apart: the code, and the tensors that go in."""
+        tensors = [(t.shape, t.stride(), t.dtype) for t in self.call.tensors]
+        return (self.module.code, tuple(tensors), self.call.grads)
+
+    @property
     def mutates(self) -> bool:
         """Whether the operator writes to its inputs."""
         return bool(self.call.operator._schema.is_mutable)
@@ -88,8 +94,7 @@ def backward_of(function: Function, tensors: Sequence[torch.Tensor], grads: Sequ
 
     Raises Unsupported where no output depends on an input that gets a gradient.
     """
-    with torch.enable_grad():
-        outputs = [t for t in tensors_of(function(*tensors)) if t.requires_grad and t.grad_fn is not None]
+    outputs = _differentiable(function, tensors)
     if not outputs:
         raise Unsupported("the operator has no backward")
     generator = torch.Generator(outputs[0].device).manual_seed(1)
@@ -100,6 +105,24 @@ def backward_of(function: Function, tensors: Sequence[torch.Tensor], grads: Sequ
         return torch.autograd.grad(outputs, inputs, vectors, retain_graph=True, allow_unused=True)
 
     return run
+
+
+def backward_reads(function: Function, tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    """What a backward has to read: what eager's forward keeps for it, and a gradient of the form of each output."""
+    kept: dict[tuple[Any, ...], torch.Tensor] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        kept[tensor.data_ptr(), tensor.shape, tensor.stride()] = tensor.detach()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        outputs = _differentiable(function, tensors)
+    return [*kept.values(), *outputs]
+
+
+def _differentiable(function: Function, tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    with torch.enable_grad():
+        return [t for t in tensors_of(function(*tensors)) if t.requires_grad and t.grad_fn is not None]
 
 
 def without_guards(function: Function, program: Program) -> Function:

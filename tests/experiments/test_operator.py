@@ -75,6 +75,7 @@ def test_eager_against_itself_and_planted_faults(cli: Any, tmp_path: Path, toys:
     assert mm["max_abs_err"] > 0.01
     assert "input sets: " in done.stdout
     assert "wrong: aten.mm.default" in done.stdout
+    assert "1 input sets of operators that ended as crashed" in done.stdout
     lines = [row for row in samples(tmp_path) if row["name"] == "aten.add.Tensor"]
     assert [(row["count"], row["direction"]) for row in lines] == [("9", "forward"), ("3", "forward"), ("3", "backward")]
     assert lines[1]["inputs"] == "((T([8, 8], f32), T([8, 8], f32)), {})"
@@ -97,6 +98,58 @@ def test_inductor(cli: Any, tmp_path: Path) -> None:
     assert f"{tmp_path}/ops.txt" in command
 
 
+def test_an_operator_that_hangs(cli: Any, tmp_path: Path, toys: tuple[str, str]) -> None:
+    """It is ended when its time is over, and those after it run in a new child."""
+    lines = [f"Operator: aten.{name}.default\ncnt: 1, ((T([16], f32),), {{}})" for name in ("exp", "sin", "tanh")]
+    (tmp_path / "ops.txt").write_text("\n".join(lines))
+    done = cli(*toys, *QUICK, "backend=planted", "backend.hangs=aten.sin.default", "limits.compile_s=5")
+    assert done.returncode == 1, done.stderr
+    statuses = {name: (row["status"], row["phase"]) for name, row in rows(tmp_path).items()}
+    ok = ("ok", "")
+    assert statuses == {"aten.exp.default": ok, "aten.sin.default": ("timeout", "compile"), "aten.tanh.default": ok}
+    assert "1 input sets of operators that ended as timeout" in done.stdout
+
+
+@pytest.mark.slow
+def test_a_wrong_decomposition(cli: Any, tmp_path: Path, toys: tuple[str, str]) -> None:
+    """What inductor computes by a wrong rule is a wrong output, and the other operators are right."""
+    lines = [f"Operator: aten.{name}.default\ncnt: 1, ((T([64], f32),), {{}})" for name in ("relu", "silu")]
+    (tmp_path / "ops.txt").write_text("\n".join(lines))
+    done = cli(*toys, *QUICK, "backend=wrong_decomposition")
+    assert done.returncode == 1, done.stderr
+    found = rows(tmp_path)
+    assert {name: row["status"] for name, row in found.items()} == {
+        "aten.relu.default": "ok",
+        "aten.silu.default": "wrong_output",
+    }
+    silu = found["aten.silu.default"]
+    assert (silu["accuracy"], silu["reference"], silu["speedup"]) == ("fail_accuracy", "fp64", None)
+
+
+def test_further_baselines(cli: Any, tmp_path: Path, toys: tuple[str, str]) -> None:
+    """Each has columns of its own in both files; one that is wrong costs these and nothing else."""
+    text = "Operator: aten.mm.default\ncnt: 1, ((T([8, 8], f32), T([8, 8], f32)), {})  # {'grad': [0]}\n"
+    text += "Operator: aten.bitwise_not.default\ncnt: 2, ((T([8, 8], i64),), {})\n"
+    (tmp_path / "ops.txt").write_text(text)
+    given = "experiment.against=[eager,torchscript,toy_backend,scaled]"
+    done = cli(*toys, *QUICK, "backend=eager", given)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for row in rows(tmp_path).values():
+        assert (row["status"], row["failures"]) == ("ok", 0)
+        for name in ("torchscript", "toy_backend"):
+            assert row[f"{name}_latency"] > 0
+            assert row[f"speedup_vs_{name}_p20"] <= row[f"speedup_vs_{name}"] <= row[f"speedup_vs_{name}_p80"]
+        assert "experiment.against=[eager,torchscript,toy_backend,scaled]" in row["command"].replace(" ", "")
+    found = samples(tmp_path)
+    assert [row["direction"] for row in found] == ["forward", "forward", "backward"]
+    assert all(float(row["speedup_vs_torchscript"]) > 0 for row in found)
+    whole, *floating = found  # whole numbers, which the toy scales not, then a product and its backward
+    assert all((row["speedup_vs_scaled"], "scaled_wrong" in row["flags"]) == ("", True) for row in floating)
+    assert float(whole["speedup_vs_scaled"]) > 0
+    assert (float(whole["eager_gb_s"]) > 0, float(whole["backend_roofline"]) > 0, whole["flop"]) == (True, True, "")
+    assert [row["flop"] for row in floating] == ["1024", ""]
+
+
 @pytest.mark.usefixtures("log")
 def test_double_precision(cli: Any, tmp_path: Path) -> None:
     """Outputs in fp64 are judged by their size like any others."""
@@ -114,6 +167,8 @@ def test_double_precision(cli: Any, tmp_path: Path) -> None:
         (["select.include=mlp"], "choose them by model="),
         (["policy.skip=no"], "experiment=operator takes no policy.skip"),
         (["experiment.max_samples=0"], "experiment.max_samples is 0: it must be at least 1"),
+        (["experiment.against=[aot_eager]"], "give eager, then other backends"),
+        (["experiment.against=[eager,nope]"], "No backend named 'nope'"),
         (["experiment.op=aten.ad.Tensor"], "Did you mean: aten.add.Tensor"),
         (["model=mlp"], "leave model=all"),
         (["experiment.input_file=null"], "no operator log ships for suite demo"),

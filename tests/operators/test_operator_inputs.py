@@ -46,6 +46,12 @@ DEMANDING = {
     "aten.bernoulli.default": "(T([50], f32),)",
     "aten._embedding_bag.default": "(T([9, 4], f32), T([6], i64), T([3], i64))",
     "aten.take.default": "(T([3, 4], f32), T([9], i64))",
+    "aten._grouped_mm.default": "(T([32, 16], f32), T([4, 16, 8], f32), T([4], i32))",
+    "aten.mkldnn_rnn_layer_backward.default": (
+        "(T([5, 2, 4], f32), T([32, 4], f32), T([32, 8], f32), T([32], f32), T([32], f32), T([2, 8], f32), "
+        "T([2, 8], f32), T([5, 2, 8], f32), T([2, 8], f32), T([2, 8], f32), T([5, 2, 8], f32), None, None, False, "
+        "2, 8, 1, True, True, False, [], False, T([0], u8))"
+    ),
 }
 
 
