@@ -1,7 +1,7 @@
 """How fast the operator experiment goes, and how much of the logs it can run; in this process, eager against eager.
 
 python benchmarks/operators.py speed SUITE [--elements 10000]
-python benchmarks/operators.py coverage SUITE [--mib 64] [--op PATTERN] [--smallest N] [--device cuda]
+python benchmarks/operators.py coverage SUITE [--mib 64] [--op PATTERN] [--smallest N] [--every N] [--device cuda]
 python benchmarks/operators.py parse FOLDER
 python benchmarks/operators.py table RUN...
 
@@ -15,6 +15,7 @@ a folder, upstream's or ours, and prints what can't be read. `table` prints in M
 from __future__ import annotations
 
 import argparse
+import itertools
 import tempfile
 import time
 from collections import Counter
@@ -114,12 +115,13 @@ def speed(given: argparse.Namespace) -> None:
 def coverage(given: argparse.Namespace) -> None:
     """The share of input sets that can be made and run, and the others by their reason."""
     torch.set_num_threads(1)
-    tried, large, failures = 0, 0, Counter[str]()
+    tried, large, failures, place = 0, 0, Counter[str](), itertools.count(1)
     examples: dict[str, list[str]] = {}
     with tempfile.TemporaryDirectory() as folder:
         for name, entries in sections(given.suite, given.op):
             fitting = [e for e in entries if nbytes(e) <= given.mib << 20]
             large += len(entries) - len(fitting)
+            fitting = [e for e in fitting if next(place) % given.every == 0]
             taken = fitting if given.smallest is None else sorted(fitting, key=nbytes)[: given.smallest]
             tried += len(taken)
             for reason, text in failing(name, taken, context(folder, DEVICES[given.device]())):
@@ -204,6 +206,7 @@ def main() -> None:
             command.add_argument("--mib", type=int, default=64, help="largest input set")
             command.add_argument("--op", default="all", help="as experiment.op")
             command.add_argument("--smallest", type=int, help="only so many input sets of an operator")
+            command.add_argument("--every", type=int, default=1, help="only every so many-th input set of the log")
             command.add_argument("--device", choices=DEVICES, default="cpu", help="where they run")
     given = parser.parse_args()
     given.run(given)
