@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import atexit
 import functools
-import os
 import sys
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -51,8 +48,7 @@ def task(cfg: DictConfig) -> None:
     sweep = _sweep()
     guard.admit(directory)
     try:
-        with _own_variables():
-            _run(cfg, directory, sweep)
+        _run(cfg, directory, sweep)
     except (UsageError, WriteError) as error:
         guard.refuse(error, directory if sweep else None)
     except Interrupted as stop:
@@ -61,18 +57,6 @@ def task(cfg: DictConfig) -> None:
     except Exception as error:  # noqa: BLE001 - a defect of ours; in a sweep the other jobs go on
         traceback.print_exc()
         guard.refuse(error, directory if sweep else None)
-
-
-@contextmanager
-def _own_variables() -> Iterator[None]:
-    """Undo what a job sets: under isolation=none torch sets some, which the next job would record as the user's."""
-    before = dict(os.environ)
-    try:
-        yield
-    finally:
-        for name in os.environ.keys() - before.keys():
-            del os.environ[name]
-        os.environ.update(before)
 
 
 def _sweep() -> Path | None:

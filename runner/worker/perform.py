@@ -97,13 +97,13 @@ def preserved() -> Iterator[None]:
         yield
     finally:
         os.chdir(directory)
-        os.environ.clear()
-        os.environ.update(environment)
         for name, function in functions.items():
             setattr(torch, name, function)
         _restore(torch, settings)
         if "torch._dynamo" in sys.modules:  # or models that share a forward reach its limit of recompilations
             torch._dynamo.reset()
+        os.environ.clear()  # last: torch imports inductor to restore a setting, and that sets a variable
+        os.environ.update(environment)
 
 
 def _settings(torch: Any) -> Mapping[str, Any]:
