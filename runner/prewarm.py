@@ -28,7 +28,7 @@ from runner.worker.supervise import Supervisor
 
 #: How an experiment's children are told to stop after compiling, and where the caches are.
 ONLY_COMPILE, CACHES = "only_compile", "caches"
-#: What inductor and Triton write for a kernel; the name of inductor's files is a hash of what is in them.
+#: What inductor and Triton write for a kernel.
 GENERATED = ("*.py", "*.cpp", "*.ttir")
 #: Seconds between two looks at whether the run was interrupted.
 POLL_S = 0.5
@@ -142,11 +142,15 @@ class Waiting(Listener):
 
 
 def kernels(folder: Path) -> str:
-    """12 hex digits over the names of all code that was generated in `folder`; empty where there is none."""
-    files = {path.name: path for pattern in GENERATED for path in folder.rglob(pattern)}
-    if not files:
+    """12 hex digits over all code that was generated in `folder`, wherever that is; empty where there is none.
+
+    Inductor names a file by a hash of its text, but code for GPUs has paths of this folder in comments.
+    """
+    here = os.fsencode(folder)
+    texts = {path.read_bytes().replace(here, b"") for pattern in GENERATED for path in folder.rglob(pattern)}
+    if not texts:
         return ""
     digest = hashlib.sha256()
-    for name in sorted(files):
-        digest.update(name.encode())
+    for each in sorted(hashlib.sha256(text).digest() for text in texts):
+        digest.update(each)
     return digest.hexdigest()[:12]

@@ -46,6 +46,17 @@ def test_events_stand_beside_the_wall_clock(rows: dict[str, Row]):
         assert 0 < row["device_ms_b"] <= 1.1 * row["abs_latency"]
 
 
+def test_prewarmed_code_is_the_same(start, tmp_path: Path):
+    """One thread compiles beforehand and several do when cold, in another folder; the code doesn't depend on it."""
+    words = ("model=mlp", "measure=quick", "measure.retry_unconverged=0")
+    found = []
+    for name, more in {"cold": (), "prewarmed": ("prewarm=1",)}.items():
+        (tmp_path / name).mkdir()
+        found.append(run(start, tmp_path / name, *words, *more)["mlp"])
+    assert [row["cache"] for row in found] == ["cold", "prewarmed"]
+    assert found[0]["kernels"] == found[1]["kernels"] != ""
+
+
 @pytest.mark.models
 def test_launches_that_the_device_waits_for(start, tmp_path: Path):
     """A network of tiny layers leaves it idle most of the time, large convolutions hardly ever."""

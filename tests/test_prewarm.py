@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from runner import prewarm
 from runner.results.reader import read_run
 
 WORDS = ("model=mlp", "batch_size=2", "measure=quick", "measure.max_time_s=1", "measure.retry_unconverged=0")
@@ -26,6 +27,18 @@ def test_the_same_code(cli: Any, tmp_path: Path) -> None:
     assert rows["cold"]["cell_id"] == rows["prewarmed"]["cell_id"]
     assert rows["cold"]["compile_s"] > 0
     assert rows["prewarmed"]["compile_s"] is None
+
+
+def test_code_is_the_same_wherever_it_lies(tmp_path: Path) -> None:
+    """Comments with the folder's name, and file names that follow from them, tell no two codes apart."""
+    hashes = []
+    for folder, name, code in (("one", "ca", "x = 1"), ("two", "cb", "x = 1"), ("three", "ca", "x = 2")):
+        place = tmp_path / folder / "inductor"
+        place.mkdir(parents=True)
+        (place / f"{name}.py").write_text(f"# kernel path: {place}/ab.py\n{code}\n")
+        hashes.append(prewarm.kernels(tmp_path / folder))
+    assert hashes[0] == hashes[1] != hashes[2]
+    assert prewarm.kernels(tmp_path / "nothing") == ""
 
 
 def test_compiled_beforehand(cli: Any, tmp_path: Path) -> None:
