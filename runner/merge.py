@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from runner.errors import UsageError
 from runner.joining import runs as joining
 from runner.report.terminal import print_summary
+from runner.results.command import key
 from runner.results.reader import read_one, read_run
-from runner.results.run import SWEEP_FILE, RunRecord
+from runner.results.run import SWEEP_FILE, RunRecord, SweepRecord
 from runner.results.status import exit_code
 from runner.results.writer import WriteError
 
@@ -31,15 +33,22 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--into", type=Path, default=Path("merged"), help="new folder for the whole; default: merged")
     given = parser.parse_args(argv)
     try:
-        join(given.dir, given.into)
-        return summary(given.into)
+        absent = join(given.dir, given.into)
+        code = summary(given.into)
     except (UsageError, WriteError) as error:
         print(error, file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1
+    if absent:
+        words = ", ".join(f"select.shard={index}/{count}" for index, count in absent)
+        print(f"not among these folders: {words}; merge them all to have every cell", file=sys.stderr)
+    return max(code, int(bool(absent)))
 
 
-def join(folders: Sequence[Path], into: Path) -> None:
-    """Write `into`, a new folder, as the whole that the folders are shards of. Raises UsageError, WriteError."""
+def join(folders: Sequence[Path], into: Path) -> list[tuple[int, int]]:
+    """Write `into`, a new folder, as the whole that the folders are shards of; returns the shards (i, n) that lack.
+
+    Raises UsageError, WriteError.
+    """
     found = [shard for folder in folders for shard in shards(folder)]
     sweeps = [folder for folder in found if (folder / SWEEP_FILE).is_file()]
     if into.exists() and any(into.iterdir()):
@@ -58,6 +67,17 @@ def join(folders: Sequence[Path], into: Path) -> None:
     else:
         run = next(folder for folder in found if folder not in sweeps)
         raise UsageError(f"{run} is a run and {sweeps[0]} a sweep: they are no shards of one command")
+    records = (SweepRecord.load(folder) if folder in sweeps else RunRecord.load(folder) for folder in found)
+    return absent_shards(record.command for record in records)
+
+
+def absent_shards(commands: Iterable[Sequence[str]]) -> list[tuple[int, int]]:
+    """The shards (i, n) that none of the commands asked for though one asked for another of the n."""
+    # A sweep's word has several, in one of Hydra's notations.
+    words = (word for command in commands for word in command if key(word) == "select.shard")
+    present = {(int(index), int(count)) for word in words for index, count in re.findall(r"(\d+)/(\d+)", word)}
+    wanted = {(index, count) for _, count in present for index in range(1, count + 1)}
+    return sorted(wanted - present)
 
 
 def shards(folder: Path) -> list[Path]:

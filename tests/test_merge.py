@@ -50,6 +50,14 @@ def test_shards_are_the_whole(cli: Any, shards: Path, tmp_path: Path) -> None:
     assert cells(merged) == cells(shards / "whole")
 
 
+def test_a_shard_is_missing(cli: Any, shards: Path, tmp_path: Path) -> None:
+    """What the others have is joined, with a sentence on the one that lacks and the exit code of an incomplete run."""
+    done = cli("merge", str(shards / "2"))
+    assert done.returncode == 1, done.stderr
+    assert "not among these folders: select.shard=1/2;" in done.stderr
+    assert cells(tmp_path / "merged") == cells(shards / "2")
+
+
 def test_a_sweep_is_the_whole(cli: Any, shards: Path, tmp_path: Path, toys: tuple[str, str]) -> None:
     """`model=glob(...)` makes a job of each model, and together they have the cells of one run, each once."""
     words = [word for word in WORDS if not word.startswith("model=")]
