@@ -443,9 +443,9 @@ class Check:
 
 
 def check(workload: Workload, candidate: Callable[..., Any], settings: CheckSettings | None = None) -> Verdict:
-    """Check one candidate: what `Check` says, in one call."""
+    """Check one candidate: what `Check` says, in one call. What the candidate gave is not kept."""
     with Check(workload, settings) as opened:
-        return opened.baseline() or opened.judge(candidate)
+        return (opened.baseline() or opened.judge(candidate)).without_result()
 
 
 def _excuses(noise: TensorResult | None, found: TensorResult, multiplier: float = NOISE_MULTIPLIER) -> bool:

@@ -38,7 +38,7 @@ def recheck(workload: Workload, settings: CheckSettings, first: Verdict, context
         verdict = opened.baseline()
         if verdict is None:
             candidate, verdict = compiled_anew(opened, context)
-            verdict = verdict or opened.judge(candidate)
+            verdict = verdict or opened.judge(candidate).without_result()
     if verdict.status in (Status.OK, Status.WRONG_OUTPUT):
         return replace(verdict, flags=(*verdict.flags, FLAG))
     return replace(first, accuracy=verdicts.EAGER_TWO_RUNS_DIFFER, flags=(*first.flags, *verdict.flags))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from runner.results import verdicts
@@ -37,6 +37,10 @@ class Verdict:
     def ok(self) -> bool:
         """Whether the backend is right."""
         return self.status is Status.OK
+
+    def without_result(self) -> Verdict:
+        """The same without the candidate's tensors: copies that would count as peak memory of what comes next."""
+        return replace(self, result=None)
 
     def row(self) -> Row:
         """Columns of the check and, unless all is well, of the outcome. Flags are for the caller to merge."""
