@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import itertools
 import os
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ from runner.errors import UsageError
 from runner.results.columns import COMMON, Column, Row
 from runner.results.run import RunRecord
 from runner.results.text import format_value
-from runner.results.writer import CsvFile, replace_file, writing
+from runner.results.writer import CsvFile, OtherColumnsError, replace_file, writing
 
 PENDING = "pending"
 SWEEP = "sweep"
@@ -92,20 +94,24 @@ class RunFiles:
 
 
 class SweepFiles:
-    """The two files of a sweep's folder: full rows by experiment, and the common columns of all of them.
+    """The files of a sweep's folder: full rows by experiment, and the common columns of all of them.
 
-    `job` is the job's folder relative to the sweep's; a row's log is given relative to the latter.
+    Jobs of one experiment may have different columns: those that differ from the first one's have a file of their own,
+    with a number. `job` is the job's folder relative to the sweep's; a row's log is given relative to the latter.
     """
 
     def __init__(self, directory: Path, record: RunRecord, job: Path) -> None:
-        self.full = CsvFile(directory / f"{record.experiment}.csv", record.columns)
+        self._stem, self._columns = directory / record.experiment, record.columns
         self.common = CsvFile(directory / f"{SWEEP}.csv", COMMON)
         self.job = job
 
     def append(self, *rows: Row) -> None:
         """Write final rows of a job."""
         here = [self.located(row) for row in rows]
-        self.full.append(*here)
+        for file in self._numbered():
+            with suppress(OtherColumnsError):
+                file.append(*here)
+                break
         self.common.append(*({key: value for key, value in row.items() if key in BY_NAME} for row in here))
 
     def located(self, row: Row) -> Row:
@@ -116,9 +122,20 @@ class SweepFiles:
         """Remove the rows of a job that it superseded."""
         gone = {sweep_key(self.located(row)) for row in rows}
         superseded: Callable[[Row], bool] = lambda row: sweep_key(row) in gone  # noqa: E731 - used twice below
-        if gone:
-            self.full.remove(superseded)
-            self.common.remove(superseded)
+        if not gone:
+            return
+        for file in self.full():
+            with suppress(OtherColumnsError):
+                file.remove(superseded)
+        self.common.remove(superseded)
+
+    def full(self) -> Iterator[CsvFile]:
+        """The files with all columns that are there."""
+        return itertools.takewhile(lambda file: file.path.exists(), self._numbered())
+
+    def _numbered(self) -> Iterator[CsvFile]:
+        names = (f"{self._stem}{f'_{number}' if number > 1 else ''}.csv" for number in itertools.count(1))
+        return (CsvFile(Path(name), self._columns) for name in names)
 
 
 def sweep_key(row: Row) -> tuple[str, ...]:
@@ -137,7 +154,7 @@ def rebuild_sweep(directory: Path) -> int:
     if any(run.directory == directory for run in runs):
         raise UsageError(f"{directory} is a single run and no sweep: there is nothing to gather")
     files = [SweepFiles(directory, run.record, run.directory.relative_to(directory)) for run in runs]
-    for path in {f.path for file in files for f in (file.full, file.common)}:
+    for path in {f.path for file in files for f in (*file.full(), file.common)}:
         path.unlink(missing_ok=True)
     for file, run in zip(files, runs, strict=True):
         file.append(*run.rows)

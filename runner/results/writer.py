@@ -24,6 +24,10 @@ class WriteError(RuntimeError):
     """A result file can't be written; nothing that was in it is lost. The message names the file and the reason."""
 
 
+class OtherColumnsError(WriteError):
+    """The file is there, with other columns than are to be written."""
+
+
 class CsvFile:
     """Appends rows of fixed columns to one file, and removes superseded ones.
 
@@ -73,7 +77,8 @@ class CsvFile:
         size = os.fstat(file).st_size
         start = os.pread(file, len(self.header), 0)
         if start != self.header[: len(start)]:
-            raise WriteError(f"{self.path} has other columns than this run writes; move it away or use a new folder")
+            text = f"{self.path} has other columns than this run writes; move it away or use a new folder"
+            raise OtherColumnsError(text)
         whole = end_of_last_line(file, size) if size >= len(self.header) else 0
         if whole < size:
             os.ftruncate(file, whole)

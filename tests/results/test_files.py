@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from runner.errors import UsageError
+from runner.results.columns import Column
 from runner.results.files import RunFiles, rebuild_sweep
 from runner.results.reader import read_rows, read_run, read_table
 from runner.results.text import RowError
@@ -81,6 +83,25 @@ def test_sweep_files(tmp_path: Path, make: Any) -> None:
     common = read_table(tmp_path / "sweep.csv")
     assert "speedup" not in common.names
     assert [row["log"] for row in common.rows][2] == f"job=1/logs/{'c' * 12}.log"
+
+
+def test_jobs_with_other_columns(tmp_path: Path, make: Any) -> None:
+    """They have a file of their own in the sweep's folder, and the rest goes on; so it is when rebuilt or run again."""
+    make_job(tmp_path, make, 0, "a")
+    folder = tmp_path / "job=1"
+    record = make.record("bc", "speedup", 1)
+    record = replace(record, columns=(*record.columns, Column("speedup_vs_x", float, "", "another")))
+    files = RunFiles(folder, record.write(folder), tmp_path)
+    for letter in "bc":
+        files.append({**make.row(letter, speedup=1.5), "speedup_vs_x": 2.0})
+    for _ in range(2):
+        assert names(read_rows(tmp_path / "speedup.csv")) == "a"
+        assert [row["speedup_vs_x"] for row in read_rows(tmp_path / "speedup_2.csv")] == ["2.0", "2.0"]
+        assert names(read_rows(tmp_path / "sweep.csv")) == "abc"
+        assert rebuild_sweep(tmp_path) == 3
+    files.forget({"b" * 12})
+    assert names(read_rows(tmp_path / "speedup_2.csv")) == "c"
+    assert names(read_rows(tmp_path / "sweep.csv")) == "ac"
 
 
 def test_sweep_is_read_from_its_jobs_in_order(tmp_path: Path, make: Any) -> None:
