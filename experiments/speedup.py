@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+import traceback
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import partial
@@ -20,8 +21,10 @@ from runner.results.columns import Column, Phase, Row, Status, join_flags
 from runner.timing import MEASURED, Timer, breakeven, step_peak_bytes, wall_s
 
 if TYPE_CHECKING:
+    from runner.check_settings import CheckSettings
     from runner.measure.engine import Side
     from runner.measure.measurement import Measurement
+    from runner.verdict import Verdict
     from runner.workload import Workload
 
 #: Calls of the compiled side until dynamo's counters stand still: CUDA graphs need three.
@@ -59,6 +62,8 @@ DYNAMIC_SHAPES = (
     Column("first_call_s", float, "s", "first call of the backend at this batch size"),
     Column("recompiles", int, "", "frames that it compiled again for it"),
 )
+#: After the name of a further baseline, flags that say why it has no columns.
+UNFIT = ("failed", "wrong", "unchecked")
 #: Columns that are times of one call: of a sequence of batch sizes they are the mean per step.
 TIMES = ("abs_latency", "eager_latency", "device_ms_a", "device_ms_b")
 
@@ -127,6 +132,10 @@ class Speedup(Experiment):
 
     def _final(self, cell: Cell, row: Row) -> Row:
         """The row with what follows from other rows and columns."""
+        flags = (row.get("flags") or "").split(";")
+        for name in self._others:
+            if {f"{name}_{word}" for word in UNFIT} & set(flags):
+                row |= dict.fromkeys(column.name for column in against_columns(name))
         row["breakeven_iters"] = breakeven(row, row["compile_s"]) if row.get("compile_s") else None
         if self._baseline:
             row |= self._baseline.columns(cell, row)
@@ -145,8 +154,7 @@ class Speedup(Experiment):
         with context.phase(Phase.LOAD):
             varied = sequence(workload, self.batch_sizes)
         with context.phase(Phase.EAGER):
-            eager_s = sum(wall_s(partial(w.step, w.model), context) for w in varied)
-            context.expect_call(eager_s, more=_least_calls(context))
+            steps = _eager(varied, context)
             before = State(workload) if first else None  # what a wrong backend does to the weights is not eager's fault
         mark = Mark.now()
         with context.phase(Phase.COMPILE):
@@ -160,8 +168,9 @@ class Speedup(Experiment):
             assert before is not None
             before.restore()
             del before
-            yield from self._examine(varied, compiled.call, context, eager_s)
-        yield from self._time(varied, compiled, context)
+            steps.reset()
+            yield from self._examine(steps, compiled.call, context)
+        yield from self._time(steps, compiled, context)
         with context.phase(Phase.MEASURE):
             self._profile(workload, compiled.call, context)
 
@@ -189,22 +198,18 @@ class Speedup(Experiment):
         if self.explain:
             print(explanation(mark.statistics_since()))
 
-    def _examine(
-        self, varied: Sequence[Workload], candidate: Callable[..., Any], context: Context, eager_s: float
-    ) -> Iterator[Row]:
+    def _examine(self, steps: Steps, candidate: Callable[..., Any], context: Context) -> Iterator[Row]:
         """Outputs against eager and an fp64 reference at every batch size, then peak memory of each side."""
-        from runner.check import CheckSettings, check
         from runner.recheck import may_help, recheck
 
-        rechecked = False
+        varied, rechecked = steps.varied, False
         with context.phase(Phase.CHECK):
-            free, times = context.device.free_memory_bytes(), 1 if eager_s > SLOW_STEP_S else 2
-            settings = CheckSettings(seed=context.seed, iterations=times, eager_runs=times, free_bytes=free)
+            settings = steps.check_settings(context)
             for one in varied:
-                found = check(one, candidate, settings)
+                found = _checked(one, candidate, settings, context)
                 if may_help(found):
                     found, rechecked = recheck(one, settings, found, context), True
-                context.note_flags(*found.flags, *(["short_check"] if times == 1 else []))
+                context.note_flags(*found.flags, *(["short_check"] if settings.iterations == 1 else []))
                 if not found.ok:
                     break
             row = found.row()
@@ -219,14 +224,11 @@ class Speedup(Experiment):
             ratio = peaks[0] / peaks[1] if known else None
             yield {"eager_peak_mem": peaks[0], "dynamo_peak_mem": peaks[1], "compression_ratio": ratio}
 
-    def _time(self, varied: Sequence[Workload], compiled: Compiled, context: Context) -> Iterator[Row]:
-        from runner.state import inputs_to_reset
-
-        others = self._compile_others(varied, context)
+    def _time(self, steps: Steps, compiled: Compiled, context: Context) -> Iterator[Row]:
+        varied = steps.varied
+        others = self._prepare_others(steps, context)
         with context.phase(Phase.WARMUP):
-            resets = [inputs_to_reset(one) for one in varied]
             timer = Timer(context)
-        steps = Steps(varied, resets)
         with context.phase(Phase.MEASURE):
             measured = timer.compare(steps.side(varied[0].model), steps.side(compiled.call))
             context.note_flags(*measured.flags)
@@ -235,19 +237,27 @@ class Speedup(Experiment):
             row = {**per_step(measured, len(varied)), **timer.process_row(), "process": context.options["process"]}
             yield {**row, "tokens_per_s": tokens_per_s(varied, row["abs_latency"])}
             for name, call in others.items():
-                other = timer.compare(steps.side(call), steps.side(compiled.call), f"{context.cell.name}/{name}")
+                sides = steps.side(call), steps.side(compiled.call)
+                other = timer.for_more(1 / len(others)).compare(*sides, f"{context.cell.name}/{name}")
                 yield against_row(name, per_step(other, len(varied)))
             if len(varied) > 1:
                 context.table("dynamic_shapes", list(_by_size(steps, compiled, timer, context)))
 
-    def _compile_others(self, varied: Sequence[Workload], context: Context) -> dict[str, Callable[..., Any]]:
-        """Callables of the further baselines, compiled without the settings of the backend under test."""
+    def _prepare_others(self, steps: Steps, context: Context) -> dict[str, Callable[..., Any]]:
+        """Callables of the further baselines; one that fails or is wrong costs its own columns only, with a flag."""
         others: dict[str, Callable[..., Any]] = {}
         for name, node in self._others.items():
-            with context.phase(Phase.COMPILE), self._before.restored():
-                others[name] = registry.build(node).prepare(varied[0])
-                for one in varied:
-                    _settle(one, others[name], context)
+            error = ""
+            try:
+                with self._before.restored():  # without the settings of the backend under test
+                    others[name] = _compile_other(node, steps.varied, context)
+                    error = _what_is_wrong(others[name], steps, context)
+            except Exception as failure:  # noqa: BLE001 - whatever it is, the backend under test isn't to blame
+                traceback.print_exception(failure)
+                error = "failed"
+            if context.agree(float(bool(error))):
+                context.note_flags(f"{name}_{error or 'failed'}")
+                others.pop(name, None)
         return others
 
     def _profile(self, workload: Workload, candidate: Callable[..., Any], context: Context) -> None:
@@ -283,6 +293,20 @@ class Steps:
 
     varied: Sequence[Workload]
     resets: Sequence[Callable[[], None] | None]
+    eager_s: float = 0.0  # what eager's first steps took
+
+    def check_settings(self, context: Context) -> CheckSettings:
+        """How thorough the check can be."""
+        from runner.check import CheckSettings
+
+        free, times = context.device.free_memory_bytes(), 1 if self.eager_s > SLOW_STEP_S else 2
+        return CheckSettings(seed=context.seed, iterations=times, eager_runs=times, free_bytes=free)
+
+    def reset(self) -> None:
+        """Put the inputs back that steps have changed."""
+        for reset in self.resets:
+            if reset:
+                reset()
 
     def side(self, f: Callable[..., Any]) -> Side:
         """A side of the pairs with `f` in the model's place."""
@@ -290,14 +314,62 @@ class Steps:
 
         if len(self.varied) == 1:
             return Side(partial(self.varied[0].step, f), self.resets[0])
-        resets = [reset for reset in self.resets if reset]
         steps = [partial(one.step, f) for one in self.varied]
-        return Side(partial(_each, steps), partial(_each, resets) if resets else None)
+        return Side(partial(_each, steps), self.reset if any(self.resets) else None)
 
     def parts(self) -> Iterator[Steps]:
         """The steps of one batch size each."""
         for one, reset in zip(self.varied, self.resets, strict=True):
             yield Steps([one], [reset])
+
+
+def _checked(
+    workload: Workload, candidate: Callable[..., Any], settings: CheckSettings, context: Context
+) -> Verdict:
+    """The check's verdict; what it has compiled once more, for dropout is off in it, counts as compiling."""
+    from runner.check import Check
+
+    with Check(workload, settings) as opened:
+        found = opened.baseline()
+        if found is None and opened.dropout_off:
+            with context.phase(Phase.COMPILE):
+                found = opened.first_call(candidate, known=True)
+        return (found or opened.judge(candidate)).without_result()
+
+
+def _compile_other(node: Mapping[str, Any], varied: Sequence[Workload], context: Context) -> Callable[..., Any]:
+    with context.phase(Phase.COMPILE):
+        call = registry.build(node).prepare(varied[0])
+        for one in varied:
+            _settle(one, call, context)
+        return call
+
+
+def _what_is_wrong(call: Callable[..., Any], steps: Steps, context: Context) -> str:
+    """One of UNFIT where the check doesn't pass a further baseline; the first child says so for later ones."""
+    from runner.recheck import may_help
+
+    if context.options.get("process", 0):
+        return ""
+    steps.reset()
+    with context.phase(Phase.CHECK):
+        found = _checked(steps.varied[0], call, steps.check_settings(context), context)
+    if found.ok:
+        return ""
+    print(f"{found.accuracy}: {found.reason}")
+    if found.status is Status.CHECK_ERROR or may_help(found):
+        return "unchecked"
+    return "wrong" if found.status is Status.WRONG_OUTPUT else "failed"
+
+
+def _eager(varied: Sequence[Workload], context: Context) -> Steps:
+    """Eager's first steps; the inputs that they have changed are put back."""
+    from runner.state import Inputs
+
+    inputs = [Inputs(one) for one in varied]
+    seconds = sum(wall_s(partial(one.step, one.model), context) for one in varied)
+    context.expect_call(seconds, more=_least_calls(context))
+    return Steps(varied, [one.undo() for one in inputs], seconds)
 
 
 def _least_calls(context: Context) -> int:
@@ -316,7 +388,8 @@ def _by_size(steps: Steps, compiled: Compiled, timer: Timer, context: Context) -
     for i, part in enumerate(steps.parts()):
         one = part.varied[0]
         seed = f"{context.cell.name}/{one.batch_size}"
-        row = timer.for_share(1 / count).compare(part.side(one.model), part.side(compiled.call), seed).row()
+        sides = part.side(one.model), part.side(compiled.call)
+        row = timer.for_more(1 / count).compare(*sides, seed).row()
         known = {column.name: row[column.name] for column in DYNAMIC_SHAPES if column.name in row}
         place = {"batch_size": one.batch_size, "process": context.options["process"]}
         again = compiled.frames[i] if i else 0

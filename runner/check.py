@@ -110,14 +110,20 @@ class Check:
             return stop.verdict
         return None
 
-    def first_call(self, candidate: Callable[..., Any]) -> Verdict | None:
+    @property
+    def dropout_off(self) -> bool:
+        """Whether the model has dropout, which is off in what is compared: code of its own."""
+        return bool(self._dropouts)
+
+    def first_call(self, candidate: Callable[..., Any], known: bool = False) -> Verdict | None:
         """Let the candidate compile all that `judge` will run, in one step each; a verdict if it can't.
 
-        Results don't count. CUDA graphs need it too: they warm up in the first call and record in the second.
+        Results don't count. CUDA graphs need it too: they warm up in the first call and record in the second. `known`
+        says that it has run the model as it is, dropout on.
         """
 
         def steps() -> None:
-            for dropouts in (self._dropouts, []) if self._dropouts else ([],):
+            for dropouts in (self._dropouts, []) if self._dropouts and not known else ([],):
                 self._start()
                 with state.dropout_on(dropouts):
                     state.with_own_containers(self.workload).step(candidate)

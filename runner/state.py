@@ -162,6 +162,13 @@ class Inputs:
             if not overlaps(tensor) and not identical(tensor, self._expected(name))
         }
 
+    def undo(self) -> Callable[[], None] | None:
+        """`load`, called once, if the workload's inputs have been changed; None if steps leave them alone."""
+        if not self.changed():
+            return None
+        self.load()
+        return self.load
+
     def _expected(self, name: str) -> torch.Tensor:
         return rolled(self._pristine[name], self._loaded)
 
@@ -282,4 +289,4 @@ def inputs_to_reset(workload: Workload) -> Callable[[], None] | None:
     """What puts the inputs back before a call, if the model changes them in place; None if it leaves them alone."""
     inputs = Inputs(workload)
     workload.step(workload.model)
-    return inputs.load if inputs.changed() else None
+    return inputs.undo()

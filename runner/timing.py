@@ -41,7 +41,7 @@ class Timer:
         from runner.parallel import agreement
 
         shutdown_compile_workers()
-        self._context = context
+        self._context, self._main = context, True
         self._settings = context.measure
         self._device = TorchDevice(context.device)
         self._clock = agreement.clock()
@@ -83,13 +83,18 @@ class Timer:
             clock_kind=clock_kind,
             l2_flush=l2_flush,
         )
-        block_a, block_b = measured.samples()["block"]
-        agreement.report_own_times((a, b), (int(block_a), int(block_b)), self._device.sync)
+        if self._main:
+            block_a, block_b = measured.samples()["block"]
+            agreement.report_own_times((a, b), (int(block_a), int(block_b)), self._device.sync)
         return measured
 
-    def for_share(self, share: float) -> Timer:
-        """The same timer, with this part of `measure.max_time_s` for each comparison."""
+    def for_more(self, share: float) -> Timer:
+        """The same timer for comparisons beside the cell's own, with this part of `measure.max_time_s` for each.
+
+        Of these a rank doesn't tell its own times.
+        """
         other = copy(self)
+        other._main = False
         other._settings = replace(self._settings, max_time_s=share * self._settings.max_time_s)
         return other
 
