@@ -103,9 +103,7 @@ def _execute(cfg: DictConfig, plan: Plan, directory: Path, sweep: Path | None) -
         chosen = [cell for cell in plan.cells if cell.cell_id in set(todo)]
         prewarmed = Prewarmed(caches)
         execution = Execution(plan.experiment, files, plan.limits, supervisor, progress, common, command, prewarmed)
-        if cfg.prewarm:
-            execution.prewarm(chosen, cfg.prewarm)
-        execution.run(chosen)
+        execution.run(chosen, cfg.prewarm)
 
 
 @functools.cache

@@ -44,14 +44,20 @@ class Execution:
     command: Callable[[Cell], str]
     prewarmed: Prewarmed = field(default_factory=Prewarmed)
     waiting: list[tuple[Cell, Attempts, Attempt]] = field(default_factory=list)
+    pending: set[str] = field(default_factory=set)  # ids of cells with a row in pending.csv
     seconds: dict[str, float] = field(default_factory=dict)  # cell_id -> wall time of its children so far
     phases: dict[str, dict[str, float]] = field(default_factory=dict)  # the same by phase
     running: Cell | None = None
 
-    def run(self, cells: Sequence[Cell]) -> None:
-        """Give every cell its row. When interrupted, the rest get a row that says so, and Interrupted goes on."""
+    def run(self, cells: Sequence[Cell], prewarm: int = 0) -> None:
+        """Give every cell its row, after compiling `prewarm` of them at a time.
+
+        When interrupted, the rest get a row that says so, and Interrupted goes on.
+        """
         unfinished = {cell.cell_id: cell for cell in cells}
         try:
+            if prewarm:
+                self._prewarm(cells, prewarm)
             for cell in cells:
                 if self._first(cell, alone=len(cells) == 1):
                     del unfinished[cell.cell_id]
@@ -78,8 +84,11 @@ class Execution:
         while True:
             try:
                 attempt = attempt or next(attempts)
+                if attempt.deferred:
+                    self._pend(cell, attempt, deferring)
                 if attempt.deferred and deferring:
-                    self._put_off(cell, attempts, attempt)
+                    self.waiting.append((cell, attempts, attempt))
+                    self.running = None
                     return False
                 attempt = attempts.send(self._child(cell, attempt))
             except StopIteration as end:
@@ -96,8 +105,7 @@ class Execution:
         self._finish(cell, values)
         return True
 
-    def prewarm(self, cells: Sequence[Cell], at_once: int) -> None:
-        """Compile what `cells` will measure, `at_once` at a time."""
+    def _prewarm(self, cells: Sequence[Cell], at_once: int) -> None:
         todo = [cell for cell in cells if cell.planned is None]
         say = self.progress.say
         job = lambda cell, options: self._job(cell, Attempt(cell, options))  # noqa: E731 - too small for a name
@@ -139,13 +147,15 @@ class Execution:
         for phase, seconds in outcome.phases.items():
             phases[phase] = phases.get(phase, 0.0) + seconds
 
-    def _put_off(self, cell: Cell, attempts: Attempts, attempt: Attempt) -> None:
-        if attempt.pending is not None:
-            row = self._row(cell, attempt.pending)
-            self.files.pend(row)
+    def _pend(self, cell: Cell, attempt: Attempt, deferring: bool) -> None:
+        """Keep what is known before the attempt, which may never end."""
+        if attempt.pending is None or cell.cell_id in self.pending:
+            return
+        row = self._row(cell, attempt.pending)
+        self.files.pend(row)
+        self.pending.add(cell.cell_id)
+        if deferring:
             self.progress.defer(row)
-        self.waiting.append((cell, attempts, attempt))
-        self.running = None
 
     def _finish(self, cell: Cell, values: Row) -> None:
         try:
@@ -178,11 +188,10 @@ class Execution:
 
     def _abandon(self, cells: Sequence[Cell], stop: Interrupted) -> None:
         """A row for each cell that has none, not even a pending one."""
-        pending = {cell.cell_id for cell, _, attempt in self.waiting if attempt.pending is not None}
         for _, attempts, _ in self.waiting:
             attempts.close()
         for cell in cells:
-            if cell.cell_id not in pending:
+            if cell.cell_id not in self.pending:
                 self._finish(cell, self._abandoned(cell, stop))
 
     def _abandoned(self, cell: Cell, stop: Interrupted) -> Row:

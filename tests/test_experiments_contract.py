@@ -125,6 +125,15 @@ def test_attempts(cli: Any, tmp_path: Path, toys: Toys) -> None:
     assert (tmp_path / "out" / "pending.csv").read_text().count("\n") == 3
 
 
+def test_the_only_cell_is_pending_too(cli: Any, tmp_path: Path, toys: Toys) -> None:
+    """Its second attempt follows at once, and a kill meanwhile must not cost what the first one found."""
+    done = cli(*toys, "suite=toy_suite", "experiment=toy_attempts", "model=toy1", "hydra.run.dir=out")
+    assert done.returncode == 0, done.stderr
+    assert "measured again at the end" not in done.stderr
+    assert (tmp_path / "out" / "pending.csv").read_text().count("\n") == 2
+    assert [row["again"] for row in read_run(tmp_path / "out").rows] == [True]
+
+
 def test_share_child(cli: Any, tmp_path: Path, toys: Toys) -> None:
     """Cells share a child; one that crashes costs its own row, the next gets a new child."""
     words = ("suite=bad", "experiment=toy_shared", 'select.include=["^good","exit_3","backward","^unpick"]')

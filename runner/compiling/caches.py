@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory, gettempdir
 
+import psutil
+
 #: Their names in the temporary directory; the number of the process that uses them follows.
 CACHES = "runner-cache-"
 
@@ -26,7 +28,7 @@ def remove_leftovers() -> None:
     """Remove caches whose process was killed before it could."""
     for folder in Path(gettempdir()).glob(f"{CACHES}*-*"):
         pid = folder.name.removeprefix(CACHES).partition("-")[0]
-        if pid.isdecimal() and not Path(f"/proc/{pid}").exists():
+        if pid.isdecimal() and not psutil.pid_exists(int(pid)):
             shutil.rmtree(folder, ignore_errors=True)
 
 
