@@ -11,12 +11,12 @@ from types import ModuleType
 
 @dataclass(frozen=True)
 class Gpu:
-    """One physical GPU; `index` is the driver's, `memory_bytes` what it has in all."""
+    """One physical GPU; `index` is the driver's, `memory_bytes` what it has in all, None where it doesn't tell."""
 
     index: int
     uuid: str
     name: str
-    memory_bytes: int
+    memory_bytes: int | None
 
 
 @functools.cache
@@ -36,19 +36,30 @@ def driver_version() -> str | None:
 
 
 def processes(uuid: str) -> list[int]:
-    """Numbers of the processes that compute on the GPU with this UUID; none where there is no such GPU."""
+    """Numbers of the processes that compute on the GPU with this UUID; none where the driver doesn't tell."""
     if not any(gpu.uuid == uuid for gpu in gpus()):
         return []
     with _library() as lib:
         assert lib is not None
         handle = lib.nvmlDeviceGetHandleByUUID(uuid)
-        return [int(process.pid) for process in lib.nvmlDeviceGetComputeRunningProcesses(handle)]
+        try:
+            found = lib.nvmlDeviceGetComputeRunningProcesses(handle)
+        except lib.NVMLError:
+            return []
+        return [int(process.pid) for process in found]
 
 
 def _gpu(lib: ModuleType, index: int) -> Gpu:
     handle = lib.nvmlDeviceGetHandleByIndex(index)
-    memory = int(lib.nvmlDeviceGetMemoryInfo(handle).total)
-    return Gpu(index, str(lib.nvmlDeviceGetUUID(handle)), str(lib.nvmlDeviceGetName(handle)), memory)
+    return Gpu(index, str(lib.nvmlDeviceGetUUID(handle)), str(lib.nvmlDeviceGetName(handle)), _memory_bytes(lib, handle))
+
+
+def _memory_bytes(lib: ModuleType, handle: object) -> int | None:
+    """A GPU that shares the host's memory has none of its own to tell of."""
+    try:
+        return int(lib.nvmlDeviceGetMemoryInfo(handle).total)
+    except lib.NVMLError:
+        return None
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import importlib.util
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -121,3 +122,33 @@ def test_no_torch() -> None:
         "d.resolve('auto'); d.facts('cuda'); assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parent.parent.parent, check=True)
+
+
+def test_a_driver_that_tells_little(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A GPU that has no memory of its own is one all the same; whose processes can't be asked for has none."""
+
+    class NotSupportedError(Exception):
+        pass
+
+    def refuse(_handle: object) -> None:
+        raise NotSupportedError
+
+    known = {
+        "NVMLError": NotSupportedError,
+        "nvmlInit": lambda: None,
+        "nvmlShutdown": lambda: None,
+        "nvmlDeviceGetCount": lambda: 1,
+        "nvmlDeviceGetHandleByIndex": lambda index: index,
+        "nvmlDeviceGetHandleByUUID": lambda uuid: uuid,
+        "nvmlDeviceGetUUID": lambda _handle: "GPU-shared",
+        "nvmlDeviceGetName": lambda _handle: "GB10",
+        "nvmlDeviceGetMemoryInfo": refuse,
+        "nvmlDeviceGetComputeRunningProcesses": refuse,
+    }
+    monkeypatch.setitem(sys.modules, "pynvml", SimpleNamespace(**known))
+    nvml.gpus.cache_clear()
+    try:
+        assert nvml.gpus() == (nvml.Gpu(0, "GPU-shared", "GB10", None),)
+        assert nvml.processes("GPU-shared") == []
+    finally:
+        nvml.gpus.cache_clear()
