@@ -234,6 +234,11 @@ def _parallel(plain: Mapping[str, Any], choices: Mapping[str, str]) -> dict[str,
             f"isolation=none runs everything in one process and parallel={choices['parallel']} needs {nproc}: "
             "use isolation=fork or spawn, or parallel=single"
         )
+    if plain["measure"]["clock"] == "device":
+        raise UsageError(
+            f"measure.clock=device reads each rank's own time and parallel={choices['parallel']} goes by the wall "
+            "clock, on which the ranks agree: leave measure.clock out"
+        )
     return {**node, "nproc": nproc}
 
 

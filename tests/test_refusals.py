@@ -21,6 +21,7 @@ WRONG = {
     ("measure.affinity=3-0", "plan=true"): "measure.affinity is '3-0': it must be inherit, or a list of CPUs",
     ("isolation=none", "parallel=ddp", "parallel.nproc=2"): "parallel=ddp needs 2: use isolation=fork or spawn",
     ("isolation=none", "parallel=ddp", "plan=true"): "parallel=ddp needs",
+    ("parallel=ddp", "measure.clock=device", "plan=true"): "measure.clock=device reads each rank's own time",
     ("experiment=selftest", "batch_size=4"): "experiment=selftest measures something of its own and no models: leave",
     ("experiment=selftest", "policy.tolerance=1e-2", "plan=true"): "leave policy.tolerance out",
     ("experiment=selftest", "model=mlp"): "leave model out",
