@@ -56,7 +56,8 @@ def make(cfg: DictConfig, choices: Mapping[str, str], folders: list[Path], job: 
     known = list(loader.names() if loader else experiment.names)
     catalogue = {} if experiment.names else catalog.models_file(suite, folders)
     shared = _shared(plain, choices)
-    models = Models(plain, choices, shared, _entries(plain, suite, catalogue, known), folders)
+    entries = policies.entries_of(suite, catalogue, plain["suite"].get("policy_file"), known)
+    models = Models(plain, choices, shared, entries, folders)
     found: list[Cell] = []
     names = selection.models(catalog.listed(loader, catalogue, known), known)
     strange = [name for name in names if name not in known]
@@ -98,22 +99,9 @@ def _refuse_models(plain: Mapping[str, Any], choices: Mapping[str, str]) -> None
         raise UsageError(f"{told}: leave {key} out")
 
 
-def _entries(
-    plain: Mapping[str, Any], suite: str, catalogue: Mapping[str, Any], known: Sequence[str]
-) -> dict[str, list[tuple[str, Mapping[str, Any]]]]:
-    """Model -> its (place, entry) of the catalogue and of the suite's policy file."""
-    found = {name: [(f"models/{suite}.yaml: {name}", entry)] for name, entry in catalogue.items()}
-    path = plain["suite"].get("policy_file")
-    for name, entry in (policies.read_file(path) if path else {}).items():
-        if name not in known:
-            raise UsageError(f"suite.policy_file={path}: {registry.unknown(f'model of suite {suite}', name, known)}")
-        found.setdefault(name, []).append((f"{path}: {name}", entry))
-    return found
-
-
 @dataclass
 class Models:
-    """Makes the cells of single models. `entries` are their policies (see `_entries`), `shared` what they share."""
+    """Makes the cells of single models. `entries` are their policies (see `entries_of`), `shared` what they share."""
 
     plain: Mapping[str, Any]
     choices: Mapping[str, str]

@@ -60,13 +60,26 @@ def _of_backend(node: Mapping[str, Any] | None) -> set[str]:
     if not node:
         return set()
     settings = [node, *(node.get(key) or {} for key in ("options", "config"))]
-    graphs = node.get("cudagraphs")
     found = {
         "freezing": any(own.get("freezing") for own in settings),
-        "cudagraphs": graphs if graphs is not None else node.get("mode") in _GRAPH_MODES,
+        "cudagraphs": _uses_graphs(node),
         "export": getattr(registry.locate(node["_target_"]), "exports", False),
     }
     return {word for word, value in found.items() if value}
+
+
+def _uses_graphs(node: Mapping[str, Any]) -> bool:
+    """Whether the backend's settings switch CUDA graphs on; the first that says something wins, as in inductor."""
+    options, config = (node.get(key) or {} for key in ("options", "config"))
+    mode = True if node.get("mode") in _GRAPH_MODES else None
+    said = (_graphs_of_triton(options), node.get("cudagraphs"), mode, _graphs_of_triton(config))
+    return bool(next((value for value in said if value is not None), node.get("name") == "cudagraphs"))
+
+
+def _graphs_of_triton(settings: Mapping[str, Any]) -> Any:
+    """Inductor's setting `triton.cudagraphs`, dotted or nested; None where it isn't given."""
+    nested = settings.get("triton")
+    return settings.get("triton.cudagraphs", nested.get("cudagraphs") if isinstance(nested, Mapping) else None)
 
 
 def read_file(path: str) -> dict[str, dict[str, Any]]:
@@ -82,6 +95,18 @@ def read_file(path: str) -> dict[str, dict[str, Any]]:
 
 #: A model's entries, each with the place it is from.
 Entries = Sequence[tuple[str, Mapping[str, Any]]]
+
+
+def entries_of(
+    suite: str, catalogue: Mapping[str, Mapping[str, Any]], path: str | None, known: Sequence[str]
+) -> dict[str, list[tuple[str, Mapping[str, Any]]]]:
+    """Model -> its entries, of the catalogue and of the policy file at `path`, which may name `known` models only."""
+    found = {name: [(f"models/{suite}.yaml: {name}", entry)] for name, entry in catalogue.items()}
+    for name, entry in (read_file(path) if path else {}).items():
+        if name not in known:
+            raise UsageError(f"suite.policy_file={path}: {registry.unknown(f'model of suite {suite}', name, known)}")
+        found.setdefault(name, []).append((f"{path}: {name}", entry))
+    return found
 
 
 def resolve(entries: Entries, given: Mapping[str, Any], at: Situation) -> dict[str, Any]:
@@ -102,11 +127,18 @@ def resolve(entries: Entries, given: Mapping[str, Any], at: Situation) -> dict[s
     return policy | (_typed(own, "on the command line") if own else {})
 
 
+#: Fields that were checked, by their text: a few stand at many models, and a check takes longer than all the rest.
+_checked: dict[str, dict[str, Any]] = {}
+
+
 def _typed(fields: Mapping[str, Any], place: str) -> dict[str, Any]:
+    text = repr(fields)
     try:
-        return _given(asdict(registry.build_as(Policy, fields)))
+        if text not in _checked:
+            _checked[text] = _given(asdict(registry.build_as(Policy, fields)))
     except UsageError as error:
         raise UsageError(f"{place}: {error}") from error
+    return _checked[text]
 
 
 def _given(fields: Mapping[str, Any]) -> dict[str, Any]:

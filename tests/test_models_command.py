@@ -12,6 +12,7 @@ import pytest
 
 from runner import models_command, parameter_counts
 from runner.loaders.demo import Demo
+from runner.workload import Mode
 
 
 def test_the_table(cli: Any) -> None:
@@ -61,10 +62,30 @@ def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     from runner.loaders import Facts
 
     monkeypatch.setattr(Demo, "facts", lambda self, name: Facts("x", 1, 2, "needs timm>=1.0: pip install timm"))
-    row = models_command._row(Demo(), "mlp", {"batch_size_training": 8, "batch_divisor": 4}, None)
+    own = {mode: {"batch_size_training": 8, "batch_divisor": 4} for mode in Mode}
+    row = models_command._row(Demo(), "mlp", own, None)
     assert (row["available"], row["why"]) == (False, "needs timm>=1.0: pip install timm")
     assert (row["batch_size_inference"], row["batch_size_training"]) == (1, 2)
-    assert models_command._row(object(), "mlp", {"skip": "broken"}, 3)["why"] == "broken"
+    row = models_command._row(object(), "mlp", {mode: {"skip": "broken"} for mode in Mode}, 3)
+    assert (row["available"], row["why"]) == (False, "broken")
+
+
+def test_the_policy_counts(cli: Any, tmp_path: Path) -> None:
+    """Entries of a policy file hold, and conditions where they do on the device: in both modes, or in one of them."""
+    (tmp_path / "p.yaml").write_text(
+        "mlp: {where: {cpu: {skip: not on CPUs}}}\n"
+        "convnet: {batch_size_inference: 9, batch_divisor: 2, where: {training: {skip: no loss}, bf16: {skip: wrong}}}\n"
+        "transformer: {where: {cuda+training: {skip: too large}, cuda+inference: {skip: too slow}}}\n"
+    )
+    found = {}
+    for device in ("cpu", "cuda"):
+        rows = json.loads(cli("models", "suite=demo", f"device={device}", "suite.policy_file=p.yaml", "--json").stdout)
+        found[device] = {row["name"]: row for row in rows}
+    said = {device: [(row["available"], row["why"]) for row in rows.values()] for device, rows in found.items()}
+    assert said["cpu"] == [(False, "not on CPUs"), (True, "training: no loss"), (True, "")]
+    assert said["cuda"] == [(True, ""), (True, "training: no loss"), (False, "inference: too slow; training: too large")]
+    convnet = found["cpu"]["convnet"]
+    assert (convnet["batch_size_inference"], convnet["batch_size_training"]) == (4, 8)
 
 
 @pytest.mark.parametrize(
@@ -73,7 +94,9 @@ def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         (("suite=dmo",), "Did you mean: demo?"),
         (("suite=demo", "mpl"), "Did you mean: mlp?"),
         (("suite=demo", "a", "b"), "give one pattern, not 2"),
-        (("suite=demo", "device=cpu"), "suite.FIELD=VALUE"),
+        (("suite=demo", "mode=training"), "suite.FIELD=VALUE"),
+        (("suite=demo", "device=cdua"), "Did you mean: cuda?"),
+        (("suite=demo", "suite.policy_file=none.yaml"), "suite.policy_file=none.yaml can't be read"),
         (("suite=demo", "suite.foo=1"), "foo"),
         (("suite=module",), "suite.path"),
     ],

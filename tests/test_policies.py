@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 import torch
 import yaml
 
 from runner import batch_sizes, memory_need, policies
+from runner.catalog import models_file
 from runner.check import Check
 from runner.config import conf_dir
 from runner.errors import Unsupported, UsageError
 from runner.loaders.demo import Demo
 from runner.policies import Situation
-from runner.worker.context import Divided
-from runner.workload import LoadRequest, Policy, Precision, tensors_of
+from runner.results.reader import read_run
+from runner.worker.context import JobContext
+from runner.workload import LoadRequest, Policy, Precision, Workload, tensors_of
+
+if TYPE_CHECKING:
+    from runner.devices import Device
 
 INDUCTOR = {"_target_": "runner.backends.inductor.Inductor"}
 
@@ -72,6 +78,13 @@ def test_mistakes_are_named(entry: dict[str, Any], words: list[str]) -> None:
         ({"config": {"freezing": True}}, {"freezing"}),
         ({"mode": "reduce-overhead"}, {"cudagraphs"}),
         ({"mode": "reduce-overhead", "cudagraphs": False}, set()),
+        ({"options": {"triton.cudagraphs": True}, "cudagraphs": False}, {"cudagraphs"}),
+        ({"options": {"triton": {"cudagraphs": False}}, "mode": "max-autotune"}, set()),
+        ({"config": {"triton": {"cudagraphs": True}}}, {"cudagraphs"}),
+        ({"config": {"triton.cudagraphs": True}}, {"cudagraphs"}),
+        ({"config": {"triton.cudagraphs": True}, "cudagraphs": False}, set()),
+        ({"_target_": "runner.backends.dynamo.Dynamo", "name": "cudagraphs"}, {"cudagraphs"}),
+        ({"_target_": "runner.backends.dynamo.Dynamo", "name": "eager"}, set()),
         ({"_target_": "runner.backends.export.Export"}, {"export"}),
     ],
 )
@@ -81,6 +94,118 @@ def test_words_about_the_backend(backend: dict[str, Any], words: set[str]) -> No
     found = policies.situation(plain, {"precision": "amp_bf16"}, "cpu", [conf_dir()])
     assert words == found.true & {"freezing", "cudagraphs", "export"}
     assert {"amp", "amp_bf16", "cpu", "single_process"} <= found.true
+
+
+def holds(suite: str, model: str, words: str) -> dict[str, Any]:
+    """The policy of a model of a suite's file where `words` are true."""
+    known = policies.situation({}, {}, "cpu", [conf_dir()]).known
+    entry = models_file(suite, [conf_dir()])[model]
+    return policies.resolve([(model, entry)], {}, Situation(frozenset(words.split()), known))
+
+
+@pytest.mark.parametrize(
+    ("suite", "model", "words", "field", "value"),
+    [
+        ("torchbench", "shufflenet_v2_x1_0", "training cuda fp32", "tolerance", 8e-2),
+        ("torchbench", "yolov3", "training cuda bf16", "tolerance", 8e-2),
+        ("torchbench", "phlippe_resnet", "fp16", "tolerance", 1e-2),
+        ("torchbench", "squeezenet1_1", "bf16 xpu", "tolerance", 8e-2),
+        ("torchbench", "mobilenet_v2", "freezing amp", "tolerance", 8e-2),
+        ("huggingface", "MT5ForConditionalGeneration", "training amp", "tolerance", 2e-2),
+        ("huggingface", "GPT2ForSequenceClassification", "inference amp", "tolerance", 4e-3),
+        ("huggingface", "GPT2ForSequenceClassification", "inference amp cpu", "tolerance", 5e-3),
+        ("timm", "inception_v3", "training bf16", "tolerance", 4e-2),
+        ("timm", "beit_base_patch16_224", "training amp", "tolerance", 16e-2),
+        ("timm", "deit_base_distilled_patch16_224", "training fp16", "tolerance", 8e-2),
+        ("timm", "botnet26t_256", "training fp16 xpu", "tolerance", 4e-2),
+        ("timm", "adv_inception_v3", "freezing inference", "tolerance", 8e-2),
+        ("torchbench", "BERT_pytorch", "adam", "optimizer", "sgd"),
+        ("torchbench", "demucs", "adam", "optimizer", "sgd"),
+        ("huggingface", "AlbertForMaskedLM", "adam", "optimizer", "sgd"),
+        ("huggingface", "BlenderbotForCausalLM", "adam", "optimizer", "sgd"),
+        ("timm", "ghostnet_100", "adam", "optimizer", "sgd"),
+        ("timm", "vit_base_patch14_dinov2.lvd142m", "adam cuda inductor accuracy", "optimizer", "sgd"),
+        ("torchbench", "DALLE2_pytorch", "fp16", "precision", "amp_fp16"),
+        ("torchbench", "vision_maskrcnn", "bf16", "precision", "fp16"),
+        ("torchbench", "modded_nanogpt", "amp_fp16", "precision", "amp_bf16"),
+        ("huggingface", "GoogleFnet", "bf16", "precision", "fp32"),
+        ("timm", "mobilevit_s", "training", "loss_divisor", 1000.0),
+        ("torchbench", "detectron2_maskrcnn_r_50_c4", "", "iou", 0.99),
+        ("torchbench", "sam_fast", "", "iou", 0.95),
+        ("torchbench", "sam", "", "check_runs", 5),
+        ("torchbench", "mobilenet_v3_large", "", "nondeterministic", True),
+        ("torchbench", "pytorch_unet", "training", "nondeterministic", True),
+        ("torchbench", "vgg16", "", "deterministic_algorithms", False),
+        ("torchbench", "yolov3", "", "small_tensors", True),
+        ("huggingface", "BertForMaskedLM", "", "small_tensors", True),
+        ("timm", "vit_base_patch14_dinov2.lvd142m", "", "backend", {"config": {"emulate_precision_casts": True}}),
+        ("torchbench", "tts_angular", "", "backend", {"cudagraphs": False}),
+        ("torchbench", "hf_Reformer", "", "eval_mode", False),
+        ("huggingface", "M2M100ForConditionalGeneration", "", "eval_mode", True),
+        ("torchbench", "maml", "", "reference", False),
+        ("torchbench", "fastNLP_Bert", "", "slow", True),
+        ("torchbench", "pyhpc_turbulent_kinetic_energy", "", "fixed_batch_size", True),
+        ("torchbench", "dlrm", "", "batch_size_training", 1024),
+        ("torchbench", "densenet121", "", "batch_size_training", 4),
+        ("torchbench", "timm_efficientdet", "", "batch_size_inference", 32),
+        ("torchbench", "pytorch_unet", "accuracy", "batch_size_training", 2),
+        ("huggingface", "OPTForCausalLM", "", "batch_size_inference", 2),
+        ("timm", "swin_base_patch4_window7_224", "", "batch_size_training", 64),
+    ],
+)
+def test_upstream_entries(suite: str, model: str, words: str, field: str, value: Any) -> None:
+    """What dynamobench's lists say about a model holds where they say so, and not elsewhere."""
+    assert holds(suite, model, words)[field] == value
+    assert not words or holds(suite, model, "").get(field) != value
+
+
+@pytest.mark.parametrize(
+    ("suite", "model", "words"),
+    [
+        ("torchbench", "tacotron2", ""),
+        ("torchbench", "llava", "cpu"),
+        ("torchbench", "detectron2_fasterrcnn_r_50_fpn", "xpu"),
+        ("torchbench", "llama_v2_7b_16h", "training"),
+        ("torchbench", "moondream", "training"),
+        ("torchbench", "drq", "export"),
+        ("torchbench", "opacus_cifar10", "export"),
+        ("torchbench", "dlrm", "batch"),
+        ("torchbench", "moco", "freezing cuda"),
+        ("torchbench", "llama", "accuracy cudagraphs"),
+        ("torchbench", "simple_gpt", "single_process"),
+        ("huggingface", "AllenaiLongformerBase", "export"),
+        ("huggingface", "Reformer", "unbacked"),
+        ("timm", "dm_nfnet_f0", "cpu aarch64"),
+    ],
+)
+def test_upstream_skips(suite: str, model: str, words: str) -> None:
+    """What dynamobench skips on a device, in a mode or for a way to compile is skipped there and only there."""
+    assert holds(suite, model, words).get("skip")
+    assert not words or not holds(suite, model, "").get("skip")
+
+
+def carried(suite: str) -> dict[str, list[str]]:
+    """`condition: field=value` -> the models of a suite's file for which it holds, beyond what always does."""
+    found: dict[str, list[str]] = {}
+    for model, entry in models_file(suite, [conf_dir()]).items():
+        always = holds(suite, model, "")
+        for condition in ("always", *(entry.get("where") or {})):
+            own = always if condition == "always" else holds(suite, model, condition.replace("+", " "))
+            for field, value in own.items():
+                if condition == "always" or always.get(field) != value:
+                    found.setdefault(f"{condition}: {field}={json.dumps(value)}", []).append(model)
+    return dict(sorted(found.items()))
+
+
+def test_the_entries_are_the_recorded_ones() -> None:
+    """No entry is lost or changed by mistake: which models have what policy, in tests/snapshots/policies.yaml."""
+    path = Path(__file__).parent / "snapshots" / "policies.yaml"
+    suites = sorted(file.stem for file in (conf_dir() / "models").glob("*.yaml"))
+    now = yaml.safe_dump({suite: carried(suite) for suite in suites}, default_flow_style=None, width=110)
+    if os.environ.get("UPDATE_SNAPSHOTS"):
+        path.write_text(now, encoding="utf-8")
+    meant = "if the change is meant: UPDATE_SNAPSHOTS=1 python -m pytest tests/test_policies.py"
+    assert now == path.read_text(encoding="utf-8"), meant
 
 
 def test_every_entry_is_typed() -> None:
@@ -201,8 +326,6 @@ def test_what_an_accuracy_row_reads(cli: Any, tmp_path: Path) -> None:
     policy = {"check_runs": 3, "eval_mode": True, "reference": False, "tolerance": 0.5, "deterministic_algorithms": False}
     words = [f"policy.{key}={json.dumps(value)}" for key, value in policy.items()]
     done = cli("model=mlp", "experiment=accuracy", "backend=eager", "mode=training", *words, "hydra.run.dir=out")
-    from runner.results.reader import read_run
-
     row = read_run(tmp_path / "out").rows[0]
     assert row["status"] == "ok", done.stdout
     assert (row["runs"], row["eval_mode"], row["reference"], row["tolerance"]) == (3, True, "none", 0.5)
@@ -218,9 +341,61 @@ def test_inputs_stay_as_they_are() -> None:
         assert {p.dtype for p in workload.parameters().values()} == {torch.float16}
 
 
+def loaded(**policy: Any) -> Workload:
+    """The convnet as a cell in training on the CPU gets it, under a policy."""
+    config = cell_config(mode={"name": "training"}, batch_size=2, policy=policy)
+    job = {"config": config, "options": {}, "artifacts": "unused", "threads": 1, "cpus": None}
+    context = JobContext(job, lambda message: None)
+    context.device = cast("Device", Roomy())
+    return context.load("convnet")
+
+
 def test_a_divided_loss() -> None:
-    """`loss_divisor` divides the loss of any output."""
-    assert Divided(lambda x: x.sum(), 4.0)(torch.ones(8)) == 2.0
+    """`loss_divisor` divides the loss that a training step takes the gradients of."""
+    plain, divided = loaded(), loaded(loss_divisor=4.0)
+    output = plain.step(plain.model).output.detach()
+    torch.testing.assert_close(divided.loss(output) * 4, plain.loss(output))
+
+
+def test_channels_last() -> None:
+    """Weights and inputs with four dimensions are in that memory format, and the others stay as they are."""
+    for policy, expected in (({}, False), ({"channels_last": True}, True)):
+        workload = loaded(**policy)
+        tensors = [*workload.parameters().values(), *tensors_of((workload.args, workload.kwargs))]
+        images = [t for t in tensors if t.dim() == 4 and min(t.shape[1:]) > 1]  # others are in both formats at once
+        assert len(images) > 1
+        assert {t.is_contiguous(memory_format=torch.channels_last) for t in images} == {expected}
+        assert all(t.is_contiguous() for t in tensors if t.dim() != 4)
+
+
+CHECKPOINTED = """
+import torch
+
+class Net(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = torch.nn.Linear(4, 4)
+
+    def gradient_checkpointing_enable(self):
+        print("activations are dropped\\n", end="", flush=True)
+
+    def forward(self, x):
+        return self.linear(x)
+
+    def get_example_inputs(self):
+        return (torch.randn(2, 4),)
+"""
+
+
+def test_activation_checkpointing_below_ddp(cli: Any, tmp_path: Path) -> None:
+    """A model that is spread over ranks drops its activations too."""
+    (tmp_path / "net.py").write_text(CHECKPOINTED)
+    what = ("suite=module", "suite.path=net.py", "suite.class_name=Net", "experiment=accuracy", "backend=eager")
+    ddp = ("mode=training", "parallel=ddp", "parallel.nproc=1", "policy.activation_checkpointing=true")
+    done = cli(*what, *ddp, "hydra.run.dir=out")
+    (row,) = read_run(tmp_path / "out").rows
+    assert (done.returncode, row["status"]) == (0, "ok"), row
+    assert "activations are dropped" in (tmp_path / "out" / row["log"]).read_text()
 
 
 class Small:
@@ -229,6 +404,16 @@ class Small:
     def free_memory_bytes(self) -> int:
         """Bytes."""
         return 1_000_000
+
+
+class Roomy(Small):
+    """One with room for all models here."""
+
+    torch_name = "cpu"
+
+    def free_memory_bytes(self) -> int:
+        """Bytes."""
+        return 10**12
 
 
 def cell_config(**more: Any) -> dict[str, Any]:

@@ -71,7 +71,7 @@ KEY = (
 CELL = (
     Column("cell_id", str, "", "12 hex digits that identify the cell's resolved configuration"),
     Column("suite", str, "", "suite the model was taken from"),
-    Column("source", str, "", "where the suite found the model: builtin, torchbenchmark, a file's path"),
+    Column("source", str, "", "where it is from: builtin, timm, transformers, torchbenchmark, module, operator log"),
     Column("experiment", str, "", "experiment that made the row"),
     Column("backend", str, "", "backend under test"),
     Column("precision", str, "", "fp32, bf16, amp_bf16, ..."),

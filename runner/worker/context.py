@@ -114,8 +114,6 @@ class JobContext:
             if detect_fake_mode() is None:  # fake weights take no memory
                 refuse_too_big(config, name, self.device)
             workload = self._loaded(name, config.get("batch_size"))
-            if workload.policy.activation_checkpointing:
-                checkpoint_activations(workload)
             if config.get("optimizer"):
                 parameters = list(workload.parameters().values())
                 if not parameters:
@@ -133,6 +131,8 @@ class JobContext:
         workload = workload.cast(registry.build_as(Precision, config.get("precision") or {}))
         if workload.policy.loss_divisor:
             workload = replace(workload, loss=Divided(workload.loss, workload.policy.loss_divisor))
+        if workload.policy.activation_checkpointing:
+            checkpoint_activations(workload)
         return channels_last(workload) if workload.policy.channels_last else workload
 
     def _varying(self, workload: Workload) -> Workload:

@@ -21,6 +21,7 @@ from runner.errors import Unsupported
 from runner.loaders.huggingface import BATCH_SIZE, Huggingface, Scale, StepKind
 from runner.loaders.names import known, listed_version
 from runner.loaders.transformer_configs.small import LENGTH
+from runner.results.reader import read_run
 from runner.state import dropout_off
 from runner.workload import Dynamic, LoadRequest, Mode, Workload, tensors_of
 
@@ -316,9 +317,14 @@ def test_plans(cli) -> None:
 
 @pytest.mark.models
 def test_a_run(cli, tmp_path: Path) -> None:
-    """A small language model decodes, and gets a row."""
+    """A small language model decodes, and its row has its tokens per second; a model without tokens has none."""
     few = ("measure=quick", "measure.max_pairs=10", "measure.warmup_max_pairs=3", "measure.retry_unconverged=0")
     what = ("suite=huggingface", "model=Qwen3-0.6B", "suite.scale=small", "suite.step=decode", "backend=eager")
     done = cli(*what, *few, "select.no_skip=true", "hydra.run.dir=out")
     assert done.returncode == 0, done.stderr
-    assert "transformers" in (tmp_path / "out" / "speedup.csv").read_text()
+    (row,) = read_run(tmp_path / "out").rows
+    assert row["source"] == "transformers"
+    assert row["tokens_per_s"] == pytest.approx(row["batch_size"] / row["abs_latency"] * 1e3, rel=1e-3)
+    done = cli("suite=demo", "model=mlp", "backend=eager", *few, "hydra.run.dir=plain")
+    assert done.returncode == 0, done.stderr
+    assert read_run(tmp_path / "plain").rows[0]["tokens_per_s"] is None
