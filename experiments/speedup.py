@@ -339,7 +339,7 @@ def _checked(
 
 def _compile_other(node: Mapping[str, Any], varied: Sequence[Workload], context: Context) -> Callable[..., Any]:
     with context.phase(Phase.COMPILE):
-        call = registry.build(node).prepare(varied[0])
+        call: Callable[..., Any] = registry.build(node).prepare(varied[0])
         for one in varied:
             _settle(one, call, context)
         return call
