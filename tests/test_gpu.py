@@ -14,6 +14,7 @@ pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not detect.visible("cuda"), reason="needs a CUDA device"),
 ]
+two_devices = pytest.mark.skipif(len(detect.visible("cuda")) < 2, reason="needs two CUDA devices")
 
 
 @pytest.fixture(scope="module")
@@ -125,3 +126,54 @@ def test_selftest_on_the_device(start, tmp_path: Path):
 def test_a_fresh_interpreter_per_cell(start, tmp_path: Path):
     """isolation=spawn works on the device too."""
     assert run(start, tmp_path, "model=mlp", "isolation=spawn")["mlp"]["status"] == "ok"
+
+
+LARGE = """
+import torch
+
+class Net(torch.nn.Module):
+    def __init__(self, batch_size=1):
+        super().__init__()
+        self.batch_size = batch_size
+
+    def get_example_inputs(self):
+        return (torch.ones(self.batch_size, 1),)
+
+    def forward(self, x):
+        share = torch.cuda.get_device_properties(x.device).total_memory * 2 // 5
+        return x + torch.empty(len(x), share, dtype=torch.uint8, device=x.device).shape[1]
+"""
+
+
+def test_the_largest_batch(start, tmp_path: Path):
+    """Two samples of two fifths of the memory fit, four don't: the allocator says so, and the search ends."""
+    (tmp_path / "net.py").write_text(LARGE)
+    words = ("suite=module", "suite.path=net.py", "suite.class_name=Net", "experiment=batch_size")
+    row = run(start, tmp_path, *words, "experiment.resolution=1")["Net"]
+    assert (row["largest_batch_size"], row["bound"], row["tries"]) == (2, "oom", "2=ok;4=oom")
+
+
+def sweep(start, folder: Path, *arguments: str) -> list[Row]:
+    """Rows of a sweep of mlp on CUDA that must succeed."""
+    words = ("--multirun", "device=cuda", "model=mlp", "measure=quick", "measure.retry_unconverged=0")
+    done = start(folder, *words, *arguments, f"hydra.sweep.dir={folder / 'sweep'}", timeout=500)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return list(read_run(folder / "sweep").rows)
+
+
+@two_devices
+def test_two_devices_in_step(start, tmp_path: Path):
+    """DDP and FSDP train on both, through NCCL, and every rank's results are right."""
+    rows = sweep(start, tmp_path, "parallel=ddp,fsdp", "parallel.nproc=2", "mode=training")
+    assert {row["parallel"]: (row["status"], row["accuracy"], row["nproc"]) for row in rows} == {
+        "ddp": ("ok", "pass", 2),
+        "fsdp": ("ok", "pass", 2),
+    }
+
+
+@two_devices
+def test_two_jobs_have_a_device_each(start, tmp_path: Path):
+    """Jobs that run at the same time lease different ones."""
+    rows = sweep(start, tmp_path, "hydra/launcher=joblib", "seed=0,1")
+    assert [row["status"] for row in rows] == ["ok", "ok"]
+    assert len({row["device_uuid"] for row in rows}) == 2

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,14 @@ FEW = (
     *("measure.min_pairs=6", "measure.max_pairs=6", "measure.warmup_max_pairs=3", "measure.retry_unconverged=0"),
     *("measure.block=1", "measure.samples_file=false", "device=cpu", "isolation=none"),
 )
+#: The program, in which any step counts as one that takes long.
+IMPATIENT = """
+import experiments.speedup
+from runner.__main__ import console
+
+experiments.speedup.SLOW_STEP_S = 0.0
+console()
+"""
 WORDS = ("suite=odd", "backend=dynamo", "backend.name=eager", *FEW)
 #: Status, accuracy, the flags of the check, a part of the error.
 EXPECTED = {
@@ -33,6 +43,7 @@ EXPECTED = {
     "view_of_the_input": ("ok", "pass", set(), ""),
     "in_place": ("ok", "pass", {"mutates_inputs"}, ""),
     "slower_each_call": ("ok", "pass", set(), ""),
+    "tiny": ("ok", "pass", set(), ""),
 }
 #: What the check says about a model; the other flags are about the machine, which is nobody's here.
 CHECKED = {"nan_in_eager", "eager_not_deterministic", "mutates_inputs", "inputs_not_varied", "model_not_copyable"}
@@ -94,3 +105,22 @@ def test_an_optimizer_that_does_nothing(cli: Any, toys: tuple[str, str], tmp_pat
     (row,) = read_run(tmp_path / "out").rows
     assert (done.returncode, row["status"], row["accuracy"]) == (0, "ok", "pass"), done.stderr
     assert "parameters_unchanged" in row["flags"].split(";")
+
+
+def test_a_call_of_microseconds(cli: Any, toys: tuple[str, str], tmp_path: Path) -> None:
+    """One addition is too short for the clock: many calls are timed together."""
+    few = [word for word in FEW if word != "measure.block=1"]
+    done = cli(*toys, "suite=odd", "model=tiny", "backend=eager", *few, "hydra.run.dir=out")
+    (row,) = read_run(tmp_path / "out").rows
+    assert (done.returncode, row["status"], row["accuracy"]) == (0, "ok", "pass"), done.stderr
+    assert min(row["block_a"], row["block_b"]) > 1
+
+
+def test_a_call_of_many_seconds(start: Any, toys: tuple[str, str], tmp_path: Path) -> None:
+    """The check of a slow model compares one step of one eager run, and the row says so."""
+    words = (*toys, "suite=odd", "model=plain", "backend=eager", *FEW, "hydra.run.dir=out")
+    command = [sys.executable, "-c", IMPATIENT, *words]
+    done = subprocess.run(command, cwd=tmp_path, env=start.environment(), capture_output=True, text=True, timeout=300)
+    (row,) = read_run(tmp_path / "out").rows
+    assert (done.returncode, row["status"], row["accuracy"]) == (0, "ok", "pass"), done.stderr
+    assert "short_check" in row["flags"].split(";")

@@ -74,6 +74,12 @@ class Net(torch.nn.Module):
         return (torch.randn(2, 4),)
 """
 OWN = ("suite=module", "suite.path=net.py", "suite.class_name=Net", "backend=eager", "mode=training")
+#: What a way is told beyond the dtype of its parameters, and what the model then says.
+MORE_SETTINGS = (
+    (("parallel=fsdp2", "parallel.wrap_policy=size", "parallel.min_params=20"), "small is a FSDPLinear"),
+    (("parallel=fsdp2", "parallel.wrap_policy=none"), "torch.float32, small is a Linear"),
+    (("parallel=ddp", "parallel.optimize_ddp=python_reducer"), "optimize_ddp is python_reducer"),
+)
 QUICK = ("measure=quick", "measure.max_time_s=1", "measure.retry_unconverged=0", "hydra.run.dir=out")
 
 
@@ -118,15 +124,29 @@ def test_fsdp2(cli: Any, tmp_path: Path) -> None:
             assert json.loads((folder / f"rank{rank}" / f"trace_{side}.json").read_text())["traceEvents"]
 
 
-@pytest.mark.slow
+@pytest.fixture(scope="module")
+def ways(start: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    """Rows by the way to spread a model; the transformer has layers that `tp` can split."""
+    folder = tmp_path_factory.mktemp("ways")
+    words = ("experiment=accuracy", "backend=eager", "model=transformer", "batch_size=1", "parallel=fsdp,tp,replicas")
+    done = start(folder, "--multirun", *words, "hydra.sweep.dir=out")
+    assert done.returncode == 0, done.stderr
+    return {row["parallel"]: row for row in read_run(folder / "out").rows}
+
+
+@pytest.mark.parametrize(("way", "reference"), [("fsdp", "none"), ("tp", "none"), ("replicas", "fp64")])
+def test_right_in_inference(ways: dict[str, dict[str, Any]], way: str, reference: str) -> None:
+    """The outputs of every rank are right; what is split over ranks has no reference in fp64."""
+    row = ways[way]
+    assert (row["status"], row["accuracy"], row["reference"]) == ("ok", "pass", reference), row
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
         (("parallel=fsdp2", "parallel.param_dtype=bfloat16"), "torch.bfloat16, small is a Linear"),
         (("parallel=fsdp", "parallel.param_dtype=bfloat16"), "torch.bfloat16, small is a Linear"),
-        (("parallel=fsdp2", "parallel.wrap_policy=size", "parallel.min_params=20"), "small is a FSDPLinear"),
-        (("parallel=fsdp2", "parallel.wrap_policy=none"), "torch.float32, small is a Linear"),
-        (("parallel=ddp", "parallel.optimize_ddp=python_reducer"), "optimize_ddp is python_reducer"),
+        *(pytest.param(*case, marks=pytest.mark.slow) for case in MORE_SETTINGS),
     ],
 )
 def test_settings(cli: Any, tmp_path: Path, words: tuple[str, ...], said: str) -> None:
@@ -201,7 +221,6 @@ def test_units_of_many_shapes(cli: Any, tmp_path: Path, way: str) -> None:
     assert (row["status"], row["unique_graphs"]) == ("ok", 10), row
 
 
-@pytest.mark.slow
 def test_two_cells_at_once(cli: Any, tmp_path: Path) -> None:
     """Cells that run side by side on CPUs of their own don't meet on a port."""
     words = ("experiment=accuracy", "backend=eager", "model=mlp", "parallel=ddp", "device.cpus='0|1'", "seed=0,1")

@@ -1,4 +1,4 @@
-"""prewarm=N: compiled side by side, measured alone, with the same code."""
+"""What is ready before a cell is measured: with prewarm=N its code, in every forked child what the server found out."""
 
 from __future__ import annotations
 
@@ -11,17 +11,29 @@ from runner import prewarm
 from runner.results.reader import read_run
 
 WORDS = ("model=mlp", "batch_size=2", "measure=quick", "measure.max_time_s=1", "measure.retry_unconverged=0")
+ASKS = """
+import torch
+from torch._inductor import cpu_vec_isa
+
+class Net(torch.nn.Module):
+    def forward(self, x):
+        print(f"answers known: {cpu_vec_isa.valid_vec_isa_list.cache_info().currsize}", flush=True)
+        return x + 1
+
+    def get_example_inputs(self):
+        return (torch.randn(2, 4),)
+"""
 
 
-@pytest.mark.slow
 def test_the_same_code(cli: Any, tmp_path: Path) -> None:
-    """A prewarmed row has no compile time and the kernels of a cold one."""
+    """A cell that is compiled, then measured with nothing left to compile, has no compile time and a cold one's kernels."""
     rows = {}
     for name, words in {"cold": (), "prewarmed": ("prewarm=2",)}.items():
         done = cli(*WORDS, *words, f"hydra.run.dir={name}")
         assert done.returncode == 0, done.stderr
         (rows[name],) = read_run(tmp_path / name).rows
-        assert rows[name]["cache"] == name
+        assert (rows[name]["status"], rows[name]["cache"]) == ("ok", name)
+        assert rows[name]["speedup"] > 0
     assert "mlp compiled" in done.stderr
     assert rows["cold"]["kernels"] == rows["prewarmed"]["kernels"] != ""
     assert rows["cold"]["cell_id"] == rows["prewarmed"]["cell_id"]
@@ -41,14 +53,16 @@ def test_code_is_the_same_wherever_it_lies(tmp_path: Path) -> None:
     assert prewarm.kernels(tmp_path / "nothing") == ""
 
 
-def test_compiled_beforehand(cli: Any, tmp_path: Path) -> None:
-    """The cell is compiled, then measured with nothing left to compile, and its row says so."""
-    done = cli(*WORDS, "backend=aot_eager", "prewarm=1", "hydra.run.dir=out")
+def test_a_forked_child_knows_the_instruction_sets(cli: Any, tmp_path: Path) -> None:
+    """Which ones the compiler and the CPU have is found out once, before the fork, not in the first call of a cell."""
+    (tmp_path / "net.py").write_text(ASKS)
+    words = ("suite=module", "suite.path=net.py", "suite.class_name=Net", "experiment=accuracy", "backend=eager")
+    done = cli(*words, "device=cpu", "hydra.run.dir=out")
     assert done.returncode == 0, done.stderr
-    assert "mlp compiled" in done.stderr
     (row,) = read_run(tmp_path / "out").rows
-    assert (row["status"], row["cache"], row["compile_s"]) == ("ok", "prewarmed", None), row
-    assert row["speedup"] > 0
+    log = (tmp_path / "out" / row["log"]).read_text()
+    assert "answers known: 1" in log
+    assert "answers known: 0" not in log
 
 
 @pytest.mark.slow
