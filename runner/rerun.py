@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     from runner.results.reader import Run
     from runner.results.run import RunRecord
 
-EPILOG = "Exit code: 0 reproduced within the interval, 3 not reproduced, 1 a cell failed, 2 bad usage."
+EPILOG = """\
+Exit code: 0 reproduced within the interval, 3 not reproduced, 2 bad usage, 1 a cell failed, or has other numbers of a
+kind that is not compared.
+"""
 #: Nodes of a cell's configuration that name their class.
 BUILT = ("suite", "experiment", "backend", "optimizer", "parallel")
 
@@ -159,8 +162,8 @@ def limits_of(overrides: Sequence[str]) -> Any:
 
 
 def verdict(comparison: Comparison) -> int:
-    """3 where something is not as it was, 1 where a cell failed and did so before, else 0."""
-    from runner.compare.judge import Verdict
+    """3 where something is not as it was, 1 where a cell failed and did so before or can't be judged, else 0."""
+    from runner.compare.judge import Verdict, untold
 
     moved = {Verdict.REGRESSED, Verdict.IMPROVED}
     news = [finding.pair.new for finding in comparison.findings]
@@ -169,9 +172,10 @@ def verdict(comparison: Comparison) -> int:
         f.verdict in moved or (f.verdict is Verdict.STATUS_CHANGED and f.pair.new and not f.pair.new.failed)
         for f in comparison.findings
     )
-    told = "not reproduced" if differs else "a cell failed" if failed else "reproduced within the interval"
-    print(f"rerun: {told}")
-    return 3 if differs else int(failed)
+    unknown = any(map(untold, comparison.findings))
+    told = "same status; its numbers are not compared" if unknown else "reproduced within the interval"
+    print(f"rerun: {'not reproduced' if differs else 'a cell failed' if failed else told}")
+    return 3 if differs else int(failed or unknown)
 
 
 def _compare(old: Run, directory: Path) -> Comparison:

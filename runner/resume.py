@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -51,6 +52,11 @@ def replay(directory: Path, which: str, other_env: bool) -> tuple[list[str], Pat
         run = RunRecord.load(directory)
         if run.job is not None:
             raise UsageError(f"{directory} is one job of a sweep: resume the sweep's folder instead")
+        if run.command[:1] == ("rerun",):
+            raise UsageError(
+                f"{directory} was made by rerun, which can't be resumed: run its command once more, into a new folder: "
+                f"python -m runner {shlex.join(run.command)}"
+            )
         command, cwd, place = run.command, run.cwd, "hydra.run.dir"
     kept = [word for word in command if key(word) not in {"resume", "other_env", place}]
     own = [f"resume={which}", f"{place}={hydra_value(str(directory))}", *(["other_env=true"] if other_env else [])]

@@ -12,7 +12,11 @@ from typing import Any
 import psutil
 import pytest
 
+from runner.errors import UsageError
+from runner.results.columns import COMMON
 from runner.results.reader import read_run
+from runner.results.run import RunRecord
+from runner.resume import replay
 
 #: Two quick cells, in the process of the runner: none of this is about isolation.
 WORDS = (*("suite=toy_suite", "experiment=toy", "isolation=none", "model=toy*", "hydra.run.dir=out"),)
@@ -139,6 +143,13 @@ def test_a_folder_without_a_run(cli: Any, tmp_path: Path) -> None:
     done = cli("resume", str(tmp_path))
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "holds no results" in done.stderr
+
+
+def test_a_rerun_is_not_resumed(tmp_path: Path) -> None:
+    """Cells that were run again from another run's record have no command to go on with; the sentence has theirs."""
+    RunRecord("toy", {}, COMMON, command=("rerun", "old run", "--cell", "1")).write(tmp_path)
+    with pytest.raises(UsageError, match="new folder: python -m runner rerun 'old run' --cell 1$"):
+        replay(tmp_path, "missing", other_env=False)
 
 
 def test_another_environment_is_refused(cli: Any, used: Path) -> None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from runner.compare.likeness import Differences
     from runner.compare.places import Place
     from runner.compare.remeasure import PlaceOf
-    from runner.compare.sides import Side
+    from runner.compare.sides import Entry, Side
 
 #: What is said where a metric that not every run has is in no cell.
 NOTHING = {
@@ -23,7 +23,7 @@ NOTHING = {
     "and measure.samples_file=true",
     "mean": "no cell has a column mean on both sides: that is for experiment=autograd_functional",
 }
-METRICS = ("speedup", "latency", "mean")
+NO_VALUE = "no cell has a {metric} on both sides"
 EPILOG = """\
 Exit code: 3 with a regression, 1 where failed cells kept it from being judged, 2 for bad usage, else 0.
 A change is a regression or an improvement when its adjusted p is at most 0.05 and it is at least the margin.
@@ -55,7 +55,8 @@ def _parser() -> argparse.ArgumentParser:
     add("results", nargs="*", type=Path, metavar="BASE NEW", help="folders of runs or sweeps, or CSV files")
     add("--margin", type=_percent, default=0.03, metavar="PCT", help="smallest change that counts, in percent (3)")
     add("--adjust", choices=("holm", "bh"), default="holm", help="for many models: holm for gates, bh for dashboards")
-    add("--metric", choices=METRICS, default="speedup", help="latency and mean need measure.processes >= 3")
+    metrics = "speedup, or a column with an interval (compile_cold_s); latency and mean need measure.processes >= 3"
+    add("--metric", default="speedup", metavar="NAME", help=metrics)
     add("--margin-alone", action="store_true", help="flag by the margin where no interval is known: noise too")
     add("--format", choices=("terminal", "md", "csv", "json", "autograd"), default="terminal")
     add("--unlike", action="store_true", help="compare although device, threads or allocator differ")
@@ -105,7 +106,7 @@ def _compare(given: argparse.Namespace) -> int:
 
 def _git(given: argparse.Namespace) -> int:
     """Measure both commits, then compare; the work trees last as long as a second stage needs them."""
-    from runner.compare.sides import Entry, read_side
+    from runner.compare.sides import read_side
     from runner.compare.worktrees import NAMES, measure_both, work_trees
 
     output = _output(given)
@@ -131,11 +132,11 @@ def _two(given: argparse.Namespace, base: Side, new: Side, output: Path, place_o
     unlike = likeness.differences(pairs)
     if unlike.refused and not given.unlike:
         raise UsageError(f"unlike with unlike: {'; '.join(unlike.refused)}; --unlike compares them all the same")
-    estimator = _estimator(given.metric)
+    estimator = _estimator(given.metric, [*base.entries, *new.entries])
     settings = Settings(given.margin, given.adjust, given.margin_alone)
     comparison = judge(pairs, settings, estimator, given.metric)
-    if given.metric in NOTHING and not any(finding.delta for finding in comparison.findings):
-        raise UsageError(NOTHING[given.metric])
+    if given.metric != "speedup" and not any(finding.delta for finding in comparison.findings):
+        raise UsageError(NOTHING.get(given.metric, NO_VALUE.format(metric=given.metric)))
     if given.remeasure and comparison.candidates:
         comparison = _again(comparison, output, estimator, place_of)
     _print(given, comparison, unlike, base, new)
@@ -149,14 +150,11 @@ def _again(comparison: Comparison, output: Path, estimator: Estimator, place_of:
     return second_stage(comparison, output / "remeasured", estimator, place_of or recorded_place)
 
 
-def _estimator(metric: str) -> Estimator:
-    if metric == "speedup":
-        from runner.compare.judge import speedup_of
+def _estimator(metric: str, entries: Sequence[Entry]) -> Estimator:
+    from runner.compare import intervals, judge, latency
 
-        return speedup_of
-    from runner.compare import latency
-
-    return latency.speed_of if metric == "latency" else latency.mean_speed_of
+    own = {"speedup": judge.speedup_of, "latency": latency.speed_of, "mean": latency.mean_speed_of}
+    return own.get(metric) or intervals.metric_of(metric, entries)
 
 
 def _print(given: argparse.Namespace, comparison: Comparison, unlike: Differences, base: Side, new: Side) -> None:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from runner.cells import SUBJECT
 from runner.compare.sides import Entry, Side
 from runner.errors import UsageError
+from runner.report.labels import UNSET, flat
 
 Key = tuple[str, ...]
 #: Columns that may tell rows of one subject apart, beside the configuration itself.
 COLUMNS = ("dynamic", "optimizer", "parallel", "policy", "tag")
-UNSET = "unset"
 FEW = 3
 
 
@@ -50,21 +48,10 @@ def join(base: Side, new: Side) -> list[Pair]:
     return pairs
 
 
-def flat(node: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Leaves of nested plain data by their dotted path, each as text."""
-    found: dict[str, str] = {}
-    for key, value in node.items():
-        path = f"{prefix}{key}"
-        if isinstance(value, Mapping):
-            found |= flat(value, f"{path}.")
-        else:
-            found[path] = value if isinstance(value, str) else json.dumps(value)
-    return found
-
-
 def values(entry: Entry, keys: Iterable[str]) -> Key:
-    """What the entry's row says of these columns, as text; "" where it says nothing."""
-    return tuple("" if entry.row.get(key) is None else str(entry.row[key]) for key in keys)
+    """What the entry's row says of these columns, as text; "" where it says nothing, or where that is its result."""
+    row = {**entry.row, "batch_size": None} if entry.seeks_batch_size else entry.row
+    return tuple("" if row.get(key) is None else str(row[key]) for key in keys)
 
 
 def _pairs(olds: list[Entry], news: list[Entry]) -> list[Pair]:

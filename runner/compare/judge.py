@@ -8,10 +8,11 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, TypeGuard
+from typing import Any
 
 from numpy.typing import NDArray
 
+from runner.batch_sizes import LARGEST
 from runner.compare.join import Pair
 from runner.compare.sides import NO_ROW, Entry
 from runner.measure.comparisons import (
@@ -26,7 +27,8 @@ from runner.measure.comparisons import (
     holm,
 )
 from runner.measure.statistics import GeometricMean, detectable, geometric_mean, z_of
-from runner.report.terminal import kind_of
+from runner.report.terminal import kind_of, positive
+from runner.results.text import finite
 
 LEVEL = 0.95
 ADJUST: dict[str, Callable[[Sequence[float]], NDArray[Any]]] = {"holm": holm, "bh": benjamini_hochberg}
@@ -139,7 +141,7 @@ def judge(pairs: Sequence[Pair], settings: Settings, estimator: Estimator, metri
     """A finding for every pair, in their order."""
     shared, each = between_processes([_known_between(pair) for pair in pairs])
     findings = [
-        _compared(pair, estimator, between, settings, metric) or _apart(pair, metric)
+        _compared(pair, estimator, between, settings, metric) or _apart(pair, settings, metric)
         for pair, between in zip(pairs, each, strict=True)
     ]
     tested = [i for i, finding in enumerate(findings) if finding.limits]
@@ -155,7 +157,7 @@ def judge(pairs: Sequence[Pair], settings: Settings, estimator: Estimator, metri
 def _known_between(pair: Pair) -> list[tuple[float, int]]:
     """Standard deviation between processes and number of processes of the pair's rows that were measured in several."""
     rows = [entry.row for entry in (pair.base, pair.new) if entry and entry.ok]
-    several = [row for row in rows if (row.get("n_processes") or 1) > 1 and finite(row.get("between_sd"))]
+    several = [row for row in rows if (row.get("n_processes") or 1) > 1 and finite(row.get("between_sd")) is not None]
     return [(row["between_sd"], row["n_processes"]) for row in several]
 
 
@@ -163,16 +165,16 @@ def speedup_of(entry: Entry) -> Estimate | None:
     """Speedup of an ok row, or 1 / RATIO where it has none; its error is nan where the row has no interval."""
     row = entry.row
     speedup = 1 / row[RATIO] if by_ratio(entry) else row.get("speedup")
-    if not entry.ok or not finite(speedup) or speedup <= 0:
+    if not entry.ok or not positive(speedup):
         return None
     processes = row.get("n_processes") or 1
     within = row.get("se_within")
-    return Estimate(math.log(speedup), within if finite(within) and within > 0 else math.nan, processes)
+    return Estimate(math.log(speedup), within if positive(within) else math.nan, processes)
 
 
 def by_ratio(entry: Entry) -> bool:
     """Whether the row has no speedup, but a ratio from pairs in its place."""
-    return entry.row.get("speedup") is None and finite(entry.row.get(RATIO)) and entry.row[RATIO] > 0
+    return entry.row.get("speedup") is None and positive(entry.row.get(RATIO))
 
 
 def _compared(pair: Pair, estimator: Estimator, between: Between, settings: Settings, metric: str) -> Finding | None:
@@ -192,7 +194,7 @@ def _compared(pair: Pair, estimator: Estimator, between: Between, settings: Sett
     return Finding(pair, verdict, "; ".join(filter(None, (note, why))), *values, delta, candidate=beyond)
 
 
-def _apart(pair: Pair, metric: str) -> Finding:
+def _apart(pair: Pair, settings: Settings, metric: str) -> Finding:
     """The finding where there are no two numbers to compare."""
     base, new = pair.base, pair.new
     if new is None or new.status == NO_ROW:
@@ -204,7 +206,17 @@ def _apart(pair: Pair, metric: str) -> Finding:
     if not base.ok:
         verdict = Verdict.INCONCLUSIVE if base.failed else Verdict.UNCHANGED
         return Finding(pair, verdict, f"{new.status} in both")
+    if base.largest and new.largest:
+        return _by_size(pair, base.largest, new.largest, settings)
     return _unmeasured(pair, base, new, metric)
+
+
+def _by_size(pair: Pair, old: float, new: float, settings: Settings) -> Finding:
+    """The finding on two batch sizes: they have no interval, and no noise that would ask for one."""
+    verdict, change = Verdict.UNCHANGED, math.log(new / old)
+    if abs(change) >= math.log1p(settings.margin):
+        verdict = Verdict.REGRESSED if change < 0 else Verdict.IMPROVED
+    return Finding(pair, verdict, f"{LARGEST} {old:.0f} -> {new:.0f}")
 
 
 def _why(entry: Entry) -> str:
@@ -212,7 +224,7 @@ def _why(entry: Entry) -> str:
 
 
 def _unmeasured(pair: Pair, base: Entry, new: Entry, metric: str) -> Finding:
-    """Two ok rows of which at least one has no usable number: wrong in a measurement, normal for a check."""
+    """Two ok rows without two numbers to judge by: wrong in a measurement, normal for a check."""
     if any("speedup" in entry.row for entry in (base, new)):
         values = (f"{entry.row.get('speedup')}" for entry in (base, new))
         said = {"speedup": f"speedup {' -> '.join(values)}", "latency": "no samples of three processes or more"}
@@ -220,7 +232,12 @@ def _unmeasured(pair: Pair, base: Entry, new: Entry, metric: str) -> Finding:
     words = [entry.row.get("accuracy") or "" for entry in (base, new)]
     if words[0] != words[1]:
         return Finding(pair, Verdict.STATUS_CHANGED, f"accuracy {words[0]} -> {words[1]}")
-    return Finding(pair, Verdict.UNCHANGED, "same outcome; nothing was timed")
+    if base.numbers == new.numbers:
+        return Finding(pair, Verdict.UNCHANGED, "same outcome, same numbers")
+    if base.only_checked and new.only_checked:
+        return Finding(pair, Verdict.UNCHANGED, "same outcome; nothing was timed")
+    name = new.row.get("experiment") or "of these rows"
+    return Finding(pair, Verdict.INCONCLUSIVE, f"experiment {name} has no speedup: its numbers are not compared")
 
 
 def untold(finding: Finding) -> bool:
@@ -259,8 +276,3 @@ def _unfit(finding: Finding, metric: str) -> str:
     kinds = [kind_of(entry.row) for entry in (finding.pair.base, finding.pair.new) if entry]
     worst = next((kind for kind in ("wrong", "failed", "unconverged", "unsupported", "skipped") if kind in kinds), "")
     return worst or ("" if finding.delta else "not measured")
-
-
-def finite(value: object) -> TypeGuard[float]:
-    """Whether this is a finite number."""
-    return isinstance(value, float) and math.isfinite(value)

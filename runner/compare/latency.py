@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from runner.compare.judge import LEVEL, finite
+from runner.compare.judge import LEVEL
 from runner.compare.sides import Entry
 from runner.measure.comparisons import Estimate
 from runner.measure.statistics import Interval, median_interval, z_of
+from runner.report.terminal import positive
 
 #: A process has a memory layout of its own, and with it a speed of its own; fewer than three say little about it.
 MIN_PROCESSES = 3
@@ -32,7 +33,7 @@ def mean_speed_of(entry: Entry) -> Estimate | None:
     Its error is that of the processes' means; nan for fewer than three processes, or without their raw samples.
     """
     mean = entry.row.get("mean")
-    if not entry.ok or not finite(mean) or mean <= 0:
+    if not entry.ok or not positive(mean):
         return None
     found = estimate(_times_ms(entry), _log_mean)
     processes = entry.row.get("n_processes") or 1

@@ -8,8 +8,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from runner.compare.join import UNSET, Pair, flat
+from runner.compare.join import Pair
 from runner.compare.sides import Entry
+from runner.report.labels import UNSET, flat
 
 #: Columns in which the two rows of a cell must agree: another value is another question.
 MUST_AGREE = ("device_name", "threads", "malloc")

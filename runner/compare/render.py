@@ -13,6 +13,7 @@ from runner.cells import SUBJECT
 from runner.compare.judge import Comparison, Finding, Means, Verdict, means
 from runner.compare.likeness import Differences
 from runner.report.console import number
+from runner.report.labels import tells_apart
 from runner.report.terminal import differing
 from runner.results.text import finite, printable
 
@@ -23,6 +24,8 @@ ORDER = {verdict: place for place, verdict in enumerate(Verdict)}
 MAX_COMMENT = 60_000
 MAX_DIFFERENCES = 20
 MAX_NAMES = 10
+#: Further columns of the subject; shown where rows of one name differ in them.
+FURTHER = ("experiment", "batch_size")
 COLUMNS = ("verdict", "base", "new", "change", "interval_95", "mde", "note")
 UNITS = {"latency": "ms", "mean": "s"}
 MARKS = {Verdict.REGRESSED: "🔴 ", Verdict.IMPROVED: "🟢 ", Verdict.STATUS_CHANGED: "🟠 ", Verdict.MISSING: "🟠 "}
@@ -74,13 +77,16 @@ def quantity(value: float | None, metric: str) -> str:
     """A speedup as it is; of a speed, the time that it stands for."""
     if value is None:
         return ""
-    return number(value) + "x" if metric == "speedup" else f"{number(1 / value)} {UNITS[metric]}"
+    if metric.startswith("speedup"):
+        return number(value) + "x"
+    return f"{number(1 / value)} {UNITS.get(metric, '')}".rstrip()
 
 
 def label_keys(findings: Sequence[Finding]) -> list[str]:
-    """Columns that tell the cells apart, beside the name."""
+    """Columns and keys that tell the cells apart, beside the name."""
     distinct = [key for finding in findings for key in finding.pair.distinct]
-    return list(dict.fromkeys([*differing([finding.pair.either.row for finding in findings]), *distinct]))
+    rows = [finding.pair.either.row for finding in findings]
+    return list(dict.fromkeys([*differing(rows), *distinct, *(key for key in FURTHER if tells_apart(rows, key))]))
 
 
 def labels(finding: Finding, keys: Sequence[str]) -> list[str]:

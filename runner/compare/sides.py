@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from runner.batch_sizes import LARGEST
 from runner.cells import SUBJECT, Cell
 from runner.errors import UsageError
 from runner.measure.columns import COLUMNS, PROCESS_COLUMNS
@@ -22,6 +23,8 @@ NO_ROW = "no row"
 #: Numbers of single experiments that can be compared.
 OWN = tuple(Column(name, float, "", "") for name in ("forward_ratio", "mean", "var"))
 MEASURED = (*(Column(*facts) for facts in (*COLUMNS, *PROCESS_COLUMNS)), *OWN)
+#: Columns that say nothing of what one experiment found.
+SHARED = frozenset(column.name for column in COMMON)
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,37 @@ class Entry:
     def failed(self) -> bool:
         """Whether the cell came to nothing that could be compared, and was not meant to."""
         return is_failure(self.row)
+
+    @property
+    def declared(self) -> Sequence[Column]:
+        """The columns of the experiment's own; none of a lone CSV, which doesn't say what its columns are."""
+        columns = self.run.record.columns if self.run else ()
+        return [column for column in columns if column.name not in SHARED]
+
+    @property
+    def numbers(self) -> dict[str, float]:
+        """What the experiment's own columns hold, as far as it is finite numbers."""
+        own = ((name, to_number(value)) for name, value in self.row.items() if name not in SHARED)
+        return {name: number for name, number in own if number is not None}
+
+    @property
+    def only_checked(self) -> bool:
+        """Whether the verdict on its outputs is all that the row is for: no column is of seconds, bytes or the like.
+
+        Of a lone CSV of ours that isn't known; one of dynamobench's has either a verdict or a speedup.
+        """
+        known = self.declared or "cell_id" not in self.row
+        return bool(self.row.get("accuracy") and known) and not any(column.unit for column in self.declared)
+
+    @property
+    def largest(self) -> float | None:
+        """The batch size that was found, where the experiment looks for one."""
+        return to_number(self.row.get(LARGEST))
+
+    @property
+    def seeks_batch_size(self) -> bool:
+        """Whether the row's batch size is a result, and no part of what was asked for."""
+        return LARGEST in self.row or any(column.name == LARGEST for column in self.declared)
 
     def samples(self) -> Path | None:
         """The file of its raw samples, if there is one."""

@@ -23,7 +23,7 @@ def render_autograd(comparison: Comparison, unlike: Differences) -> str:
     Column speedup is the mean before over the mean after; the change, its interval and the verdict are of the
     comparison's metric. Raises UsageError where no row has a mean, or two of a side are alike.
     """
-    header = (*HEADER, f"{CHANGES[comparison.metric]} [95 %]", "verdict")
+    header = (*HEADER, f"{CHANGES.get(comparison.metric, comparison.metric)} [95 %]", "verdict")
     table = autograd_lines(_named(comparison), header)
     said = [f"unlike: {sentence}" for sentence in (*unlike.refused, *unlike.marked)] + conclusions(comparison)
     return "\n".join([*table, "", *(f"- {escaped(sentence)}" for sentence in said), ""])

@@ -18,6 +18,7 @@ from runner.history.database import Database
 from runner.measure.comparisons import BETWEEN_SD_FLOOR
 from runner.results.columns import UNFINISHED, Row, Status
 from runner.results.reader import Run
+from runner.results.text import finite
 
 #: Version of the tables. 1: first version.
 FORMAT = 1
@@ -27,6 +28,14 @@ SERIES = (*SUBJECT, "backend", "device_name", "threads", "variant")
 RESULT = ("series", "run", "cell_id", "tag", "status", "accuracy", "speedup", "error", "latency_ms", "compile_s")
 #: Nodes of a cell's configuration that don't make it another series: how it is measured, and what SERIES has anyway.
 NOT_IN_VARIANT = ("measure", "seed", "choices", "model", "batch_size")
+#: Keys of the other nodes that change no number: what is kept besides, what results are put beside, which device of
+#: several alike.
+WITHOUT_EFFECT = {
+    "experiment": (
+        *("baseline", "compare_outputs_with", "explain", "keep_model", "memory_snapshot", "save_outputs", "trace"),
+    ),
+    "device": ("index",),
+}
 
 
 class RunFacts(NamedTuple):
@@ -205,9 +214,17 @@ def series_key(row: Row, config: Mapping[str, Any]) -> tuple[str, ...]:
 
 def variant(config: Mapping[str, Any]) -> str:
     """Hash of what a cell's configuration says beyond the subject: other backend options are another series."""
-    kept = {key: value for key, value in config.items() if key not in NOT_IN_VARIANT}
+    kept = {key: _unasked(key, value) for key, value in config.items() if key not in NOT_IN_VARIANT}
     text = json.dumps(kept, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _unasked(name: str, node: Any) -> Any:
+    """A node as it is where nobody asks for what changes no number: switches off, the rest left out."""
+    keys = WITHOUT_EFFECT.get(name, ())
+    if not keys:
+        return node
+    return {k: False if k in keys else v for k, v in node.items() if k not in keys or isinstance(v, bool)}
 
 
 def values(row: Row) -> tuple[Any, ...]:
@@ -224,11 +241,6 @@ def error_of(row: Row) -> float | None:
         return None
     between = max(finite(row.get("between_sd")) or 0.0, BETWEEN_SD_FLOOR)
     return math.sqrt((within**2 + between**2) / processes)
-
-
-def finite(value: Any) -> float | None:
-    """`value` if it is a finite number."""
-    return value if isinstance(value, float) and math.isfinite(value) else None
 
 
 def _like(pattern: str) -> str:

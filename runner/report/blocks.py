@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from runner.report.console import joined, plain, scalar_text, short_path, title_of, value_text
-from runner.report.figures import NOT_ATTEMPTED, Figures, Section, kind
+from runner.report.figures import NOT_ATTEMPTED, SOURCE, Figures, Section, kind
 from runner.report.sources import MISSING, Part
-from runner.report.terminal import limits
+from runner.report.terminal import conclusions, limits
 from runner.results.columns import Column, Row
 
 #: Models that are named in a line before "and N more".
@@ -41,7 +41,14 @@ class Table:
     right: frozenset[int] = frozenset()
 
 
-Block = Heading | Sentence | Table
+@dataclass(frozen=True)
+class Lines:
+    """Text whose columns stand below each other."""
+
+    lines: Sequence[str]
+
+
+Block = Heading | Sentence | Table | Lines
 
 
 def blocks(sections: Sequence[Section], num_rows: int) -> Iterator[Block]:
@@ -51,6 +58,7 @@ def blocks(sections: Sequence[Section], num_rows: int) -> Iterator[Block]:
         yield from map(Sentence, notes(section.parts))
         yield figures_table(section)
         yield from map(Sentence, left_out(section))
+        yield from said(section)
         yield Heading("Models")
         yield from models(section, num_rows)
         yield from failures(section)
@@ -129,6 +137,19 @@ def label_of(section: Section, figures: Figures) -> str:
     if len(section.figures) == 1:
         return ""
     return f"{' '.join(plain(value) for value in figures.labels.values() if value)}: "
+
+
+def said(section: Section) -> Iterator[Block]:
+    """What the experiment concludes from its rows, of each of the given folders where these are told apart."""
+    parts = [part for part in section.parts if part.record]  # a lone CSV doesn't say the types of its columns
+    apart = SOURCE.name in section.keys
+    for label in dict.fromkeys(part.label if apart else "" for part in parts):
+        rows = [row for part in parts if not apart or part.label == label for row in part.rows]
+        there = [row for row in rows if kind(row) != MISSING]
+        lines = conclusions(section.experiment, there, len(rows) - len(there))
+        if lines:
+            yield from [Sentence(f"{plain(label)}:")] if apart else []
+            yield Lines(tuple(map(plain, lines)))
 
 
 def models(section: Section, num_rows: int) -> Iterator[Block]:

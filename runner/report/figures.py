@@ -8,7 +8,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
+from typing import Any
 
+from runner.report.labels import labelled
 from runner.report.sources import MISSING, Part
 from runner.report.terminal import LEFT_OUT, kind_of, log_se, positive
 from runner.results.columns import Column, Row
@@ -16,7 +18,7 @@ from runner.results.status import is_failure
 
 #: What the figures are given for, one group for each combination.
 GROUP = ("suite", "backend", "precision", "mode", "dev")
-#: These tell groups apart as well, where they differ.
+#: These tell groups apart as well, where they differ; then the settings in which rows of one model differ.
 FURTHER = ("device_name", "dynamic", "task", "optimizer", "parallel", "tag")
 #: Tells the same model of several runs apart; a column of reports only.
 SOURCE = Column("from", str, "", "folder or file that was given")
@@ -113,11 +115,13 @@ def section(experiment: str, parts: Sequence[Part]) -> Section:
     rows = [row for part in parts for row in part.rows]
     sources = [part.label for part in parts for _ in part.rows]
     keys = group_keys(rows)
-    places = [tuple(str(row.get(key) or "") for key in keys) for row in rows]
-    if len(set(sources)) > 1 and repeated(places, rows):
+    if repeated([tuple(row.get(key) for key in ("name", "batch_size", *keys)) for row in rows], sources):
         keys = (*keys, SOURCE.name)
         rows = [{**row, SOURCE.name: source} for row, source in zip(rows, sources, strict=True)]
-        places = [(*place, source) for place, source in zip(places, sources, strict=True)]
+    configs = [part.record.cells.get(row["cell_id"], {}) if part.record else {} for part in parts for row in part.rows]
+    rows, settings = labelled(rows, configs, keys)
+    keys = (*keys, *settings)
+    places = [tuple(str(row.get(key) or "") for key in keys) for row in rows]
     groups: dict[tuple[str, ...], list[Row]] = {}
     for place, row in zip(places, rows, strict=True):
         groups.setdefault(place, []).append(row)
@@ -134,12 +138,9 @@ def group_keys(rows: Sequence[Row]) -> tuple[str, ...]:
     return (*GROUP, *differ)
 
 
-def repeated(places: Sequence[tuple[str, ...]], rows: Sequence[Row]) -> bool:
-    """Whether a group has a model twice: then several runs of the same were given."""
-    return any(
-        n > 1
-        for n in Counter((p, row["name"], row.get("batch_size")) for p, row in zip(places, rows, strict=True)).values()
-    )
+def repeated(places: Sequence[tuple[Any, ...]], sources: Sequence[str]) -> bool:
+    """Whether a model of a group is in more than one of what was given."""
+    return len(set(zip(places, sources, strict=True))) > len(set(places))
 
 
 def kind(row: Row) -> str:

@@ -62,7 +62,8 @@ def summary(sections: Sequence[Section]) -> dict[str, Any]:
 
 def section_data(section: Section, places: Mapping[int, int]) -> dict[str, Any]:
     """One experiment's rows by column, and what they come to."""
-    columns = list({c.name: c for part in section.parts for c in (*part.columns, SOURCE)}.values())
+    settings = [Column(key, str, "", "setting of the cell") for key in section.keys if "." in key]
+    columns = list({c.name: c for part in section.parts for c in (*part.columns, SOURCE, *settings)}.values())
     data = {column.name: pack([row.get(column.name) for row in section.rows], column.type) for column in columns}
     there = [column for column in columns if data[column.name] is not None]
     return {

@@ -10,7 +10,7 @@ from rich import box
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from runner.report.blocks import Block, Heading, Sentence, Table
+from runner.report.blocks import Block, Heading, Lines, Sentence, Table
 from runner.report.console import make_console, print_line, print_whole, status_style
 
 #: What Markdown (or the HTML in it) could take for itself.
@@ -27,6 +27,8 @@ def print_blocks(blocks: Iterable[Block], stream: TextIO) -> None:
             print_whole(console, rich_table(block))
         elif isinstance(block, Sentence):
             print_line(console, block.text)
+        elif isinstance(block, Lines):
+            print_line(console, "\n".join(block.lines))
         else:
             print_line(console, "")
             print_line(console, Text(block.text, style="bold underline" if block.level == 1 else "bold"))
@@ -55,6 +57,8 @@ def markdown_lines(block: Block) -> Iterator[str]:
         yield f"{'#' * (block.level + 1)} {escaped(block.text)}"
     elif isinstance(block, Sentence):
         yield escaped(block.text)
+    elif isinstance(block, Lines):
+        yield from (f"    {line}" for line in block.lines)  # code: what is in it is no markup
     else:
         yield markdown_row(block.heads)
         yield markdown_row("--:" if i in block.right else "---" for i in range(len(block.heads)))

@@ -7,7 +7,7 @@ import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from statistics import NormalDist
-from typing import TextIO
+from typing import TextIO, TypeGuard
 
 from rich import box
 from rich.console import Console
@@ -27,12 +27,13 @@ from runner.report.console import (
     title_of,
     value_text,
 )
+from runner.report.labels import labelled
 from runner.results.columns import Column, Row, Status
 from runner.results.reader import Results
 from runner.results.run import RunRecord
 from runner.results.status import is_failure
 
-#: Columns that are shown, and by which means are taken apart, where they differ between rows.
+#: Columns that are shown, and by which means are taken apart, where they differ between rows; `labelled` finds more.
 DISTINGUISHING = (*("suite", "dev", "backend", "precision", "mode", "dynamic", "task", "optimizer", "parallel", "tag"),)
 #: The words of the count, in their order; every cell is counted under one of them.
 KINDS = ("ok", "wrong", "failed", "unconverged", "unsupported", "skipped", "missing")
@@ -54,11 +55,14 @@ def print_experiment(console: Console, results: Results, experiment: str) -> Non
     """Table, counts and means of one experiment."""
     runs = [run for run in results.runs if run.record.experiment == experiment]
     rows = [row for run in runs for row in run.rows]
-    keys = differing(rows)
-    print_whole(console, rows_table(rows, shown_columns(runs[0].record), keys))
+    configs = [run.record.cells.get(row["cell_id"], {}) for run in runs for row in run.rows]
+    columns = differing(rows)
+    shown, settings = labelled(rows, configs, columns)
+    keys = [*columns, *settings]
+    print_whole(console, rows_table(shown, shown_columns(runs[0].record), keys))
     missing = sum(len(run.missing) for run in runs)
     print_line(console, f"{experiment}: {counts_text(rows, missing)}")
-    for line in (*means_text(rows, keys), *conclusions(experiment, rows, missing)):
+    for line in (*means_text(shown, keys), *conclusions(experiment, rows, missing)):
         print_line(console, line)
 
 
@@ -145,7 +149,7 @@ def mean_text(labels: Mapping[str, str], rows: Sequence[Row]) -> str:
     from runner.measure.statistics import geometric_mean  # scipy: only once there is something to compute
 
     mean = geometric_mean([speedup for speedup, _ in usable], [se for _, se in usable])
-    of = f"{mean.n} model{'s' if mean.n != 1 else ''}"
+    of = f"{mean.n} {'models' if len({row.get('name') for row in used}) == mean.n else 'rows'}"
     where = f" ({joined(f'{key} {plain(value)}' for key, value in labels.items())})" if labels else ""
     parts = [f"speedup{where}, geometric mean of {of}: {mean.center:.4f}x"]
     parts += [f"95 % measurement interval {limits(mean.measurement)}"]
@@ -177,7 +181,7 @@ def log_se(row: Row) -> float | None:
     return float(math.log(hi / lo) / 2 / z)
 
 
-def positive(value: object) -> bool:
+def positive(value: object) -> TypeGuard[float]:
     """Whether this is a positive, finite float."""
     return isinstance(value, float) and 0 < value < math.inf
 

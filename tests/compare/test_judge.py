@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from experiments.accuracy import Accuracy
+from experiments.compile_time import CompileTime
+from experiments.forward_backward import ForwardBackward
+from experiments.graph_breaks import GraphBreaks
 from runner.compare.join import Pair, join
 from runner.compare.judge import Comparison, Settings, Verdict, judge, means, speedup_of
-from runner.compare.sides import Entry
+from runner.compare.sides import Entry, Side
 from runner.measure.comparisons import Delta
+from runner.rerun import verdict
+from runner.results.columns import header
+from runner.results.reader import Run
+from runner.results.run import RunRecord
 
 MODELS = 100
 H, SIGMA = 0.02, 0.01  # half-width of a row's interval, sd between processes
@@ -211,3 +220,59 @@ def test_benjamini_and_hochberg_find_more() -> None:
     change = np.full(MODELS, math.log(0.93))
     pairs = simulated(np.random.default_rng(4), change, 1)
     assert len(regressed(pairs, "bh")) > len(regressed(pairs, "holm"))
+
+
+def own(experiment: Any, **values: Any) -> Entry:
+    """An ok row of an experiment that has no speedup."""
+    name = experiment.__name__.lower()
+    run = Run(Path("run"), RunRecord(name, {}, header(experiment.columns)), (), ())
+    return Entry({"name": "a", "cell_id": "1", "status": "ok", "experiment": name, **values}, run=run)
+
+
+def of(one: Entry, other: Entry) -> tuple[str, str, int, int]:
+    """Verdict, note, exit code of `compare` and exit code of `rerun` for a pair of rows."""
+    comparison = judge([Pair(one, other, {})], Settings(), speedup_of)
+    (finding,) = comparison.findings
+    return finding.verdict.value, finding.note, comparison.exit_code, verdict(comparison)
+
+
+@pytest.mark.parametrize(
+    ("experiment", "then", "now"),
+    [
+        (CompileTime, {"compile_cold_s": 16.0}, {"compile_cold_s": 50.0}),
+        (GraphBreaks, {"breaks": 0}, {"breaks": 3}),
+        (ForwardBackward, {"avg_fwd": 1.0, "accuracy": "pass"}, {"avg_fwd": 2.0, "accuracy": "pass"}),
+    ],
+)
+def test_numbers_that_are_not_compared(experiment: Any, then: Any, now: Any, capsys: Any) -> None:
+    """Where an experiment has no speedup, other numbers than before are no positive statement; the same ones are."""
+    before, after = (own(experiment, **values) for values in (then, now))
+    said = f"experiment {experiment.__name__.lower()} has no speedup: its numbers are not compared"
+    assert of(before, after) == ("inconclusive", said, 1, 1)
+    assert "rerun: same status; its numbers are not compared" in capsys.readouterr().out
+    assert of(before, before) == ("unchanged", "same outcome, same numbers", 0, 0)
+    assert "rerun: reproduced within the interval" in capsys.readouterr().out
+
+
+def test_a_check_is_judged_by_its_verdict() -> None:
+    """A check times nothing: other distances with the same verdict are the same outcome, in dynamobench's file too."""
+    before, after = (own(Accuracy, accuracy="pass", rmse_backend=value) for value in (1e-6, 2e-6))
+    assert of(before, after)[::2] == ("unchanged", 0)
+    assert of(before, own(Accuracy, accuracy="fail_accuracy"))[0] == "status changed"
+    lines = [{"name": "a", "status": "ok", "accuracy": "pass", "graph_breaks": n} for n in ("0", "1")]
+    assert of(*map(Entry, lines))[::2] == ("unchanged", 0)
+
+
+@pytest.mark.parametrize(
+    ("then", "now", "found", "code"),
+    [(64, 32, "regressed", 3), (64, 128, "improved", 0), (64, 64, "unchanged", 0), (100, 99, "unchanged", 0)],
+)
+def test_largest_batch_sizes(then: int, now: int, found: str, code: int) -> None:
+    """A batch size that was looked for joins nothing and is what is compared: smaller is a regression."""
+    sides = [
+        Side(Path("x"), (Entry({"name": "a", "status": "ok", "batch_size": n, "largest_batch_size": n}),))
+        for n in (then, now)
+    ]
+    (finding,) = (comparison := compared(*sides)).findings
+    assert (finding.verdict, finding.note) == (found, f"largest_batch_size {then} -> {now}")
+    assert comparison.exit_code == code

@@ -71,3 +71,15 @@ def test_csv_and_json_carry_the_numbers(maker: Any, failed: dict[str, Any]) -> N
     assert facts["counts"]["regressed"] == 1
     assert facts["geometric_mean"]["left_out"] == {"failed": 1}
     assert [cell["change"] is None for cell in facts["cells"]] == [False, True, False]
+
+
+def test_rows_of_one_model_say_their_batch_size(maker: Any) -> None:
+    """What differs between rows of one name stands in the table; what differs between models only does not."""
+    sides = [
+        maker.together(*(maker.side({"a": {}}, config={"batch_size": n}) for n in (1, 8)), maker.side({"b": {}}))
+        for _ in range(2)
+    ]
+    comparison, _ = compared(*sides)
+    assert render.label_keys(comparison.findings) == ["batch_size"]
+    assert [render.labels(finding, ["batch_size"]) for finding in comparison.findings][:2] == [["a", "1"], ["a", "8"]]
+    assert render.label_keys(comparison.findings[1:]) == []

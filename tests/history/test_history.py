@@ -137,6 +137,16 @@ def test_other_options_are_another_series(ask: Any, tmp_path: Path) -> None:
     assert "3 runs, 2 series, 3 results" in ask("add", tmp_path, "--db", db)[1]
 
 
+def test_what_changes_no_number_is_the_same_series(ask: Any, tmp_path: Path) -> None:
+    """Every night another baseline, a trace, another of several alike devices: one series, and that without them."""
+    db, usual = str(tmp_path / "h.sqlite"), {"_target_": "experiments.speedup.Speedup", "trace": False}
+    for night in range(3):
+        own = {**usual, "baseline": f"results/{night}", "trace": night == 1}
+        write(tmp_path / f"{night}", night, {"a": {"speedup": 1.5}}, experiment=own, device={"type": "cpu", "index": 1})
+    write(tmp_path / "usual", 3, {"a": {"speedup": 1.5}}, experiment=usual)
+    assert "4 runs, 1 series, 4 results" in ask("add", tmp_path, "--db", db)[1]
+
+
 def test_names_are_data(ask: Any, tmp_path: Path) -> None:
     """Quotes, patterns and escapes in a model's name mean themselves."""
     db, name = str(tmp_path / "h.sqlite"), "x'); DROP TABLE runs; --_%\x1b"

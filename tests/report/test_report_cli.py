@@ -10,7 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from experiments.accuracy import Accuracy
 from runner.report.main import main
+from runner.results.columns import header
+from runner.results.files import RunFiles
+from runner.results.run import RunRecord
 
 
 @pytest.fixture(autouse=True)
@@ -55,6 +59,22 @@ def test_terminal(results, capsys: pytest.CaptureFixture[str]):
     ):
         assert words in text
     assert text.index("Models") < text.index("Failures by message") < text.index("Flags")
+
+
+def test_what_the_experiment_concludes(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """The lines that an experiment ends its run with are in the report, of each run; in Markdown they are code."""
+    for folder, verdict in (("before", "pass"), ("after", "fail_accuracy")):
+        cells = {f"{name * 12}": {"model": {"name": name}} for name in "ab"}
+        record = RunRecord("accuracy", cells, header(Accuracy.columns), summary=Accuracy.summary)
+        files = RunFiles(tmp_path / folder, record.write(tmp_path / folder))
+        files.append({"cell_id": "a" * 12, "name": "a", "status": "ok", "accuracy": verdict})
+    assert main([str(tmp_path / "before")]) == 0
+    assert "pass rate: 50.0 % (1 of 2 cells" in capsys.readouterr().out
+    assert main([str(tmp_path / "before"), str(tmp_path / "after"), "--format", "md"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    said = [line for line in lines if line.startswith("    pass rate: ")]
+    assert [line.split(" % ")[0] for line in said] == ["    pass rate: 50.0", "    pass rate: 0.0"]
+    assert all(lines[lines.index(line) - 1] == "" for line in said)
 
 
 def test_only_so_many_rows(results, capsys: pytest.CaptureFixture[str]):

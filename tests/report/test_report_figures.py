@@ -86,6 +86,17 @@ def test_two_runs_of_the_same_are_kept_apart(results):
     assert len(section_of(before, other).figures) == 1
 
 
+def test_a_sweep_over_batch_sizes_is_a_group_for_each(results, tmp_path):
+    """Rows of one model that differ in a setting are groups, in the order of the settings, and not models."""
+    for i, size in enumerate((1, 8)):
+        run = results({"a": {"batch_size": size}, "b": {"batch_size": size}}, f"{i}", sweep=".", job=i)
+        record = run / "run.json"
+        record.write_text(record.read_text().replace('"shared": {', f'"shared": {{"batch_size": {size},', 1))
+    section = section_of(tmp_path)
+    assert [figures.labels["batch_size"] for figures in section.figures] == ["1", "8"]
+    assert list(section.group_of) == [0, 0, 1, 1]
+
+
 @pytest.mark.parametrize(
     ("one", "other"),
     [

@@ -156,6 +156,24 @@ def test_cells_that_look_alike_show_their_id(tmp_path: Path) -> None:
     assert stream.getvalue().splitlines()[0].split()[:3] == ["model", "cell_id", "status"]
 
 
+def test_configurations_of_one_model_have_a_mean_each(tmp_path: Path) -> None:
+    """Settings in which rows of one name differ are shown and are no models: batch size, then keys of the cell."""
+    cells, rows = {}, []
+    for n in range(8):
+        model, size, malloc = "ab"[n % 2], (1, 8)[n // 2 % 2], ("inherit", "no_trim")[n // 4]
+        config = {"model": {"name": model}, "batch_size": size, "measure": {"malloc": malloc, "rel_ci": 0.01 * n // 4}}
+        cells[f"{n:012d}"] = config
+        rows.append({"cell_id": f"{n:012d}", "name": model, "batch_size": size, **good(1.0 + n // 2)})
+    RunFiles(tmp_path, RunRecord("speedup", cells, header(OWN), summary=SUMMARY).write(tmp_path)).rows.append(*rows)
+    stream = io.StringIO()
+    print_summary(read_run(tmp_path), stream)
+    text = stream.getvalue()
+    assert text.splitlines()[0].split()[:4] == ["model", "batch_size", "measure.malloc", "status"]
+    assert "speedup (batch_size 1, measure.malloc inherit), geometric mean of 2 models: 1.0000x" in text
+    assert "speedup (batch_size 8, measure.malloc no_trim), geometric mean of 2 models: 4.0000x" in text
+    assert text.count("geometric mean of") == 4
+
+
 def test_any_encoding(tmp_path: Path) -> None:
     """A stream that knows ASCII only gets escapes instead of an exception."""
     cells = {"a" * 12: {"model": {"name": "模"}}}
