@@ -95,13 +95,15 @@ class Accuracy(Experiment):
 
     @classmethod
     def conclude(cls, rows: Sequence[Row], missing: int) -> Iterable[str]:
-        """The pass rate of each configuration."""
+        """The pass rate of each configuration; of several, cells without a row belong to none that is known."""
         groups: dict[tuple[str, ...], list[Row]] = {}
         for row in rows:
             groups.setdefault(tuple(str(row.get(key) or "") for key in CONFIGURATION), []).append(row)
         for words, group in groups.items():
             where = f" ({' '.join(filter(None, words))})" if len(groups) > 1 else ""
             yield pass_rate(group, missing if len(groups) == 1 else 0, where)
+        if missing and len(groups) > 1:
+            yield f"{missing} more cell{'s' if missing > 1 else ''} without a row, in none of these pass rates"
 
     def expand(self, cell: Cell) -> Iterable[Cell]:
         """The cell with the suite's batch size for a check, where neither the command nor the policy names one."""

@@ -258,7 +258,8 @@ class _Sides:
         held = sum(tensor.nbytes for tensor in self.problem.parameters)
         # parameters, gradient and a product of them in fp64, and as much again for what lies between
         fits = free is None or free > 12 * held
-        return agreement(self.task, reference, candidate, self._precise if fits else None)
+        in_fp64 = self._precise if fits else None
+        return agreement(self.task, reference, candidate, in_fp64, self.workload.policy.tolerance)
 
     def _precise(self) -> Any:
         import torch
@@ -332,7 +333,7 @@ def combined(rows: Sequence[Row], measure: Mapping[str, Any]) -> Row:
     """One row of several processes: ratios and median over the processes, all samples pooled."""
     if len(rows) == 1:
         return rows[0]
-    row, level = processes.combined(rows, measure), measure["ci_level"]
+    row, level = processes.combined(rows, measure, instead="forward_ratio"), measure["ci_level"]
     for name in RATIOS:
         row |= processes.ratio(rows, name, level)
     return row | processes.ratio(rows, "median", level, "_ms") | _pooled(rows)

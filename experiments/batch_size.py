@@ -17,7 +17,8 @@ from runner.timing import step_peak_bytes, wall_s
 if TYPE_CHECKING:
     from runner.workload import Workload
 
-#: Where the search starts for a model whose batch size nobody says: batch norm can't train with 1.
+#: Where the search starts unless a batch size is given: batch norm can't train with 1. Not at the suite's own, which
+#: may be far too large here: a first try that is killed or times out takes long.
 START = 2
 #: Steps of a try: optimizers allocate their states in the first, CUDA graphs record in the third.
 STEPS = 3
@@ -31,8 +32,8 @@ TOO_LARGE = frozenset(
 class BatchSize(Experiment):
     """Doubles the batch until it fails, then halves the interval; every try has a child of its own.
 
-    The search starts at the batch size of the command or of the suite. What fails for any other reason than memory or
-    time at the first try fails for good.
+    The search starts at the batch size of the command, of `select.batch_size_file` or of the model's policy, else at
+    START. What fails for any other reason than memory or time at the first try fails for good.
     """
 
     columns = (

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from runner import registry
+from runner import processes, registry
 from runner.cells import Cell
 from runner.errors import UsageError
 from runner.experiment import Attempt, Context, Experiment, Outcome
@@ -78,8 +78,7 @@ class ForwardBackward(Experiment):
         """The cell, with its mode in the row."""
         if cell.config["mode"]["name"] != "training":
             raise UsageError(f"mode.name={cell.config['mode']['name']}: forward_backward trains, leave it out")
-        if cell.config["measure"]["processes"] > 1:
-            raise UsageError(f"measure.processes={cell.config['measure']['processes']}: forward_backward has one")
+        processes.refuse_several("forward_backward", cell.config["measure"])
         known = registry.build(cell.config["suite"]).names()
         if self.reference is not None and self.reference not in known:
             raise UsageError(f"experiment.reference: {registry.unknown('model of the suite', self.reference, known)}")

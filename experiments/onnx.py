@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -118,28 +118,38 @@ class _Cell:
 
     def first(self) -> Iterator[Row]:
         """Everything."""
+        from runner.state import Inputs
+
         with self.context.phase(Phase.EAGER):
+            inputs = Inputs(self.workload)
             eager_s = wall_s(partial(self.workload.step, self.workload.model), self.context)
             self.context.expect_call(eager_s)
+            reset = inputs.undo()
         with self.context.phase(Phase.COMPILE):
             self.backend.check(self.workload)
             exported = yield from self._export()
             free = self.context.device.free_memory_bytes()
             session = yield from self._open(exported)
+        if reset:
+            reset()
         verdict = yield from self._check(session, eager_s)
         if self.experiment.reference_s or self.experiment.keep_model:
             yield from self._reference(exported, session, verdict)
         if verdict.ok:
             yield from self._memory(session, free)
-            yield from self._time(session)
+            yield from self._time(session, reset)
 
     def later(self) -> Iterator[Row]:
         """Times only."""
+        from runner.state import inputs_to_reset
+
+        with self.context.phase(Phase.EAGER):
+            reset = inputs_to_reset(self.workload)
         with self.context.phase(Phase.COMPILE):
             exported = self.backend.export(self.workload, self.folder)
             session = self.backend.open(exported, self.workload)
             wall_s(partial(self.workload.step, session), self.context)
-        yield from self._time(session)
+        yield from self._time(session, reset)
 
     def report(self, error: OnnxError) -> None:
         """Rows of onnx_export_errors.csv: the exception, and what else the exporter's report lists."""
@@ -212,13 +222,11 @@ class _Cell:
             if free is not None and left is not None:
                 yield {"onnx_peak_mem": max(0, free - left) / 1e9}
 
-    def _time(self, session: Session) -> Iterator[Row]:
+    def _time(self, session: Session, reset: Callable[[], None] | None) -> Iterator[Row]:
         from runner.measure.engine import Side
-        from runner.state import inputs_to_reset
 
         workload, context, process = self.workload, self.context, self.context.options["process"]
         with context.phase(Phase.WARMUP):
-            reset = inputs_to_reset(workload)
             timer = Timer(context)
         with context.phase(Phase.MEASURE):
             eager, exported = (Side(partial(workload.step, f), reset) for f in (workload.model, session))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from runner import processes, registry
 from runner.against import EAGER, against_columns, further
 from runner.cells import Cell, without_none
 from runner.errors import UsageError
@@ -67,6 +68,8 @@ class Operator(Experiment):
             raise UsageError("experiment.input_file is one log, of no model in particular: leave model=all")
         file = None if self.input_file is None else str(Path(self.input_file).absolute())
         found = self._texts(cells[0].config["choices"]["suite"], models, file)
+        if file is None:
+            _refuse_fields(plain["suite"])
         names = catalogue.matching(self.op, catalogue.operators(found))
         shared = self._shared(cells[0], file, plain)
         return [_cell(shared, name, models, catalogue.digest(found, name)) for name in names]
@@ -124,16 +127,35 @@ def _cell(shared: Cell, name: str, asked: str, digest: str) -> Cell:
 
 def _refuse(plain: Mapping[str, Any]) -> None:
     """Raise UsageError for keys of a run that mean nothing for operators."""
-    if plain["batch_size"] != "suite":
-        raise UsageError("experiment=operator takes no batch_size: the inputs have the sizes that were recorded")
+    processes.refuse_several("operator", plain["measure"])
+    sizes = {"batch_size": plain["batch_size"] != "suite", "select.batch_size_file": plain["select"]["batch_size_file"]}
+    for key in (key for key, said in sizes.items() if said):
+        raise UsageError(f"experiment=operator takes no {key}: the inputs have the sizes that were recorded")
     if plain["precision"]["name"] not in PRECISIONS:
         raise UsageError(
             f"experiment=operator takes no precision={plain['precision']['name']}: what autocast calls is recorded in "
             f"the log; there are {', '.join(PRECISIONS)}"
         )
-    if plain["select"]["include"] or plain["select"]["exclude"]:
-        raise UsageError("experiment=operator takes the models' logs together: choose them by model=, not select.*")
+    for key in (key for key in ("include", "exclude", "fast", "no_skip") if plain["select"][key]):
+        why = "takes the models' logs together: choose them by model="
+        raise UsageError(f"experiment=operator {why}, not select.{key}")
     strange = sorted(key for key, value in plain["policy"].items() if value not in (None, {}) and key not in POLICY)
+    known = ", ".join(f"policy.{key}" for key in POLICY)
     if strange:
-        known = ", ".join(f"policy.{key}" for key in POLICY)
         raise UsageError(f"experiment=operator takes no policy.{strange[0]}; there are {known}")
+    if plain["suite"].get("policy_file"):
+        raise UsageError(f"experiment=operator takes no suite.policy_file: an operator is no model; there are {known}")
+
+
+def _refuse_fields(suite: Mapping[str, Any]) -> None:
+    """Raise UsageError for a field of the suite: its log was recorded of the models as they are without.
+
+    A default that is made (`suite.checkout` is that of a variable) may differ without anyone's asking for it.
+    """
+    loader = registry.build(suite)
+    usual = {one.name: one.default for one in fields(loader) if one.default is not MISSING}
+    for key in (key for key, value in usual.items() if getattr(loader, key) != value):
+        raise UsageError(
+            f"experiment=operator takes no suite.{key}: the suite's log was recorded without; record one with "
+            f"experiment=record_operators suite.{key}={suite[key]} and give experiment.input_file=FILE"
+        )

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from runner import processes
 from runner.cells import Cell
 from runner.compiling.stats import CAPTURE, Mark, backed
 from runner.experiment import Context, Experiment
@@ -49,6 +50,7 @@ class Overhead(Experiment):
 
     def expand(self, cell: Cell) -> Iterable[Cell]:
         """The cell itself; one without a backend has no overhead."""
+        processes.refuse_several("overhead", cell.config["measure"])
         return backed(cell, "experiment=overhead compares a backend that changes nothing with eager")
 
     def run(self, workload: Workload, context: Context) -> Iterable[Row]:

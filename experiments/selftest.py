@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from runner import processes
+from runner.cells import Cell
 from runner.experiment import Context, Experiment
 from runner.results.columns import Column, Phase, Row, Status
 from runner.timing import Timer
@@ -50,6 +52,11 @@ class Selftest(Experiment):
         if self.repeats < 1 or self.target_ms <= 0:
             raise ValueError(f"experiment.repeats={self.repeats}, target_ms={self.target_ms}: give numbers above 0")
 
+    def expand(self, cell: Cell) -> Iterable[Cell]:
+        """The cell itself, in one process."""
+        processes.refuse_several("selftest", cell.config["measure"])
+        return (cell,)
+
     def run(self, workload: Workload | None, context: Context) -> Iterable[Row]:  # noqa: ARG002 - the contract's
         """All repeats in this process."""
         from runner.measure.engine import Side
@@ -66,7 +73,8 @@ class Selftest(Experiment):
                 found = timer.compare(Side(call), Side(call), name=f"{context.cell.name}/{repeat}")
                 rows.append(found.row())
                 spreads.append(robust_sd(log_ratios(found.samples())))
-                context.samples({f"{key}_{repeat}": values for key, values in found.samples().items()})
+                if context.measure.samples_file:
+                    context.samples({f"{key}_{repeat}": values for key, values in found.samples().items()})
                 yield {**certificate(rows, spreads, self.repeats), **_process(timer)}
         if rows_alarming(rows) > allowed(self.repeats):
             yield {"status": Status.CHECK_ERROR.value, "phase": Phase.MEASURE.value, "error": _verdict(rows)}

@@ -114,7 +114,7 @@ class Speedup(Experiment):
         with fresh_caches() as caches:
             outcomes = yield from processes.repeat(cell, {"caches": caches})
             if outcomes[-1].status is not Status.OK:
-                return self._final(cell, outcomes[-1].row)
+                return self._final(cell, {**outcomes[0].values, **outcomes[-1].row})
             row = self._combined([outcome.row for outcome in outcomes], cell)
             if self.cache is Cache.warm:
                 warm = yield Attempt(cell, {"caches": caches, "only_compile": True})
@@ -256,7 +256,8 @@ class Speedup(Experiment):
                 traceback.print_exception(failure)
                 error = "failed"
             if context.agree(float(bool(error))):
-                context.note_flags(f"{name}_{error or 'failed'}")
+                unfit = f"{name}_{error or UNFIT[0]}"
+                context.note_flags(unfit)
                 others.pop(name, None)
         return others
 

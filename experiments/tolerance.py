@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from runner.collect import Result
     from runner.workload import Workload
 
-PARTS = {"max": "largest", "mean": "mean", "std": "standard deviation of the"}
+PARTS = {"max": "largest distance", "mean": "mean distance", "std": "standard deviation of the distances"}
 PAIRS = {
-    "": "the backend's distance from eager on the CPU",
-    "fp64_": "the backend's distance from the model in float64",
-    "eager_fp64_": "eager's own distance, on the cell's device, from the model in float64",
+    "": "of the backend from eager on the CPU",
+    "fp64_": "of the backend from the model in float64",
+    "eager_fp64_": "of eager itself, on the cell's device, from the model in float64",
 }
 
 

@@ -45,16 +45,19 @@ class Agreement:
         return row | {"status": status.value, "phase": Phase.CHECK.value, "error": self.comparison.reason}
 
 
-def agreement(task: str, reference: Any, candidate: Any, in_fp64: Callable[[], Any] | None) -> Agreement:
+def agreement(
+    task: str, reference: Any, candidate: Any, in_fp64: Callable[[], Any] | None, tolerance: float | None = None
+) -> Agreement:
     """Judge `candidate` by `reference`, two results of the same structure.
 
     `in_fp64` computes the reference in float64; it is called only where the two differ by more than the tolerance, and
-    is None where that can't be done.
+    is None where that can't be done. `tolerance` is absolute and relative; None means the task's own.
     """
-    atol = ABSOLUTE_VHP if task == "vhp" else ABSOLUTE
+    absolute = ABSOLUTE_VHP if task == "vhp" else ABSOLUTE
+    allowed = (absolute, RELATIVE) if tolerance is None else (tolerance, tolerance)
     sides = zip(named_tensors(reference), named_tensors(candidate), strict=True)
     pairs = [(name, a.detach(), b.detach()) for (name, a), (_, b) in sides]
-    found = Comparison(tuple(_compare(name, a, b, atol) for name, a, b in pairs))
+    found = Comparison(tuple(_compare(name, a, b, *allowed) for name, a, b in pairs))
     if found.ok:
         return Agreement("pass", found, precise=False)
     if in_fp64 is None or not all(a.isfinite().all() and b.isfinite().all() for _, a, b in pairs):
@@ -67,16 +70,16 @@ def agreement(task: str, reference: Any, candidate: Any, in_fp64: Callable[[], A
     return Agreement("reference_unusable" if unsure else "fail_accuracy", found, precise=True)
 
 
-def _compare(name: str, reference: torch.Tensor, candidate: torch.Tensor, atol: float) -> TensorResult:
+def _compare(name: str, reference: torch.Tensor, candidate: torch.Tensor, atol: float, rtol: float) -> TensorResult:
     shape = "x".join(map(str, reference.shape))
     if reference.shape != candidate.shape:
         reason = f"has another shape: {list(candidate.shape)} instead of {list(reference.shape)}"
         return TensorResult(name, False, reason, shape)
     error = (reference - candidate).abs()
     size = reference.abs()
-    good = bool((error <= atol + RELATIVE * size).all())
+    good = bool((error <= atol + rtol * size).all())
     absolute, relative = float(error.max()), float((error / (1 + size)).max())
-    reason = "" if good else f"differs by {absolute:.3g} (tolerance {atol:g} and {RELATIVE:g} of the value)"
+    reason = "" if good else f"differs by {absolute:.3g} (tolerance {atol:g} and {rtol:g} of the value)"
     return TensorResult(name, good, reason, shape, str(reference.dtype).removeprefix("torch."), absolute, relative)
 
 

@@ -6,12 +6,26 @@ Generators for an experiment's `attempts`; they run in the parent. Rows are thos
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any
 
 from runner.cells import Cell
+from runner.errors import UsageError
 from runner.experiment import Attempt, Outcome
 from runner.results.columns import Row, Status, join_flags
+
+#: Of several processes, the median of each one's.
+TIMES = ("abs_latency", "eager_latency", "tokens_per_s")
+
+
+def refuse_several(experiment: str, measure: Mapping[str, Any]) -> None:
+    """Raise UsageError where an experiment that measures in one process is asked for more."""
+    if measure["processes"] > 1:
+        raise UsageError(
+            f"measure.processes={measure['processes']}: experiment={experiment} measures in one process, "
+            "add measure.processes=1"
+        )
 
 
 def repeat(cell: Cell, options: Mapping[str, Any]) -> Generator[Attempt, Outcome, list[Outcome]]:
@@ -35,29 +49,46 @@ def retry(
     return row
 
 
-def combined(rows: Sequence[Row], measure: Mapping[str, Any]) -> Row:
-    """One row of several processes: the first one's, with the speedup estimated across all of them."""
+def combined(rows: Sequence[Row], measure: Mapping[str, Any], instead: str = "speedup") -> Row:
+    """One row of several processes: the first one's, with the speedup estimated across all of them.
+
+    Rows without a speedup by design have a positive ratio in the column `instead`, which what is said of the precision
+    (`rel_hw` and the like) is then about; the ratio itself is left to `ratio`. It has converged where each process has:
+    `measure.rel_ci` is what a process measures for, and the interval over processes says what they differ by.
+    """
     if len(rows) == 1:
         return rows[0]
     flags = join_flags(*(row.get("flags") for row in rows))
-    row = {**rows[0], "process": None, "n_processes": len(rows), "flags": flags}
-    if not all(one.get("speedup") for one in rows):
+    noisy = any(row.get("noisy") for row in rows)
+    row = {**rows[0], "process": None, "n_processes": len(rows), "flags": flags, "noisy": noisy}
+    measured = next((name for name in ("speedup", instead) if all(one.get(name) for one in rows)), None)
+    if measured is None:
         return row
     from runner.measure.statistics import combine_processes, detectable, verdict
 
     known = [one["se_within"] for one in rows if one.get("se_within") is not None]
-    found = combine_processes([math.log(one["speedup"]) for one in rows], known or [math.nan], measure["ci_level"])
-    return row | {
-        "speedup": math.exp(found.interval.center),
-        "speedup_lo": math.exp(found.interval.lo),
-        "speedup_hi": math.exp(found.interval.hi),
+    found = combine_processes([math.log(one[measured]) for one in rows], known or [math.nan], measure["ci_level"])
+    row |= {
         "rel_hw": found.interval.half_width,
         "se_within": found.within_sd,
         "between_sd": found.between_sd,
         "mde80": detectable(found.interval.se, measure["ci_level"]),
-        "verdict": verdict(found.interval, measure["practical"]),
-        "converged": found.interval.half_width <= measure["rel_ci"],
+        "converged": all(one.get("converged") for one in rows),
+        **{name: _median(rows, name) for name in TIMES if name in rows[0]},
     }
+    if measured != "speedup":
+        return row
+    return row | {
+        "speedup": math.exp(found.interval.center),
+        "speedup_lo": math.exp(found.interval.lo),
+        "speedup_hi": math.exp(found.interval.hi),
+        "verdict": verdict(found.interval, measure["practical"]),
+    }
+
+
+def _median(rows: Sequence[Row], name: str) -> float | None:
+    values = [row[name] for row in rows if row.get(name) is not None]
+    return statistics.median(values) if values else None
 
 
 def ratio(rows: Sequence[Row], name: str, level: float, unit: str = "") -> Row:

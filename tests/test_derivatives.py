@@ -235,6 +235,14 @@ def test_tolerance(task: str, word: str) -> None:
     assert agreement(task, torch.zeros(2), torch.full((2,), 8e-3), None).word == word
 
 
+def test_tolerance_of_the_policy() -> None:
+    """One that is given takes the place of the task's own, absolute and relative, wider or narrower."""
+    good, other = torch.full((2,), 100.0), torch.full((2,), 100.1)
+    assert [agreement("vjp", good, other, None, given).word for given in (None, 1e-3)] == ["fail_accuracy", "pass"]
+    row = agreement("vjp", torch.zeros(2), torch.full((2,), 1e-3), None, 1e-4).row()
+    assert (row["accuracy"], "tolerance 0.0001 and 0.0001 of" in row["error"]) == ("fail_accuracy", True)
+
+
 def test_rounding_is_no_mismatch() -> None:
     """A result that is as near to fp64 as the other one is within noise; one that is not finite never is."""
     exact = torch.full((2,), 1000.0, dtype=torch.float64)

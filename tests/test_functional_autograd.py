@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -193,3 +194,14 @@ def test_processes_are_pooled() -> None:
     assert row["ratio_to_functional_lo"] < 0.25 < row["ratio_to_functional_hi"]
     assert (row["samples"], row["mean"], row["var"]) == (4, 2.5, pytest.approx(5 / 3))
     assert (row["n_processes"], row["process"]) == (2, None)
+
+
+def test_processes_that_are_compared_with_the_forward_pass() -> None:
+    """Rows without a speedup are judged by their ratio to it, and know how far it is from process to process."""
+    one = {"speedup": None, "forward_ratio": 3.0, "se_within": 0.001, "rel_hw": 0.002, "converged": True}
+    common = {"median_ms": 1.0, "samples": 2, "mean": 1.5, "var": 0.5, "noisy": False}
+    rows = [{**common, **one, "forward_ratio": ratio} for ratio in (3.0, 3.3, 3.6)]
+    row = combined(rows, {"ci_level": 0.95, "practical": 0.01, "rel_ci": 0.02})
+    assert row["forward_ratio"] == pytest.approx((3.0 * 3.3 * 3.6) ** (1 / 3))
+    assert row["rel_hw"] == pytest.approx(math.log(row["forward_ratio_hi"] / row["forward_ratio"]))
+    assert (row["speedup"], row["converged"], row["between_sd"] > 0.05) == (None, False, True)

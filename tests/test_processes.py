@@ -9,6 +9,7 @@ import pytest
 
 from runner import processes
 from runner.cells import Cell
+from runner.errors import UsageError
 from runner.experiment import Outcome
 from runner.results.columns import Status
 
@@ -57,6 +58,44 @@ def test_the_speedup_of_several_processes() -> None:
     assert (row["n_processes"], row["process"], row["flags"], row["converged"]) == (2, None, "a;b", False)
     assert "verdict" not in processes.combined([rows[0], {"speedup": None}], MEASURE)
     assert processes.combined(rows[:1], MEASURE) is rows[0]
+
+
+def test_rows_without_a_speedup_by_design() -> None:
+    """What is said of the precision is about the ratio in its place, over the processes; the speedup stays empty."""
+    one = {"speedup": None, "se_within": 0.001, "rel_hw": 0.002, "converged": True}
+    rows = [{**one, "slower": ratio} for ratio in (2.0, 2.2, 2.4)]
+    row = processes.combined(rows, MEASURE, instead="slower")
+    twin = processes.combined([{**one, "speedup": 1 / one["slower"]} for one in rows], MEASURE)
+    assert 0.08 < row["between_sd"] < 0.1 < row["rel_hw"]
+    for name in ("between_sd", "se_within", "rel_hw", "mde80", "converged"):
+        assert row[name] == pytest.approx(twin[name])
+    assert (row["converged"], row["speedup"], "verdict" in row, row["slower"]) == (True, None, False, 2.0)
+
+
+def test_times_and_convergence_of_several_processes() -> None:
+    """Times are the median of the processes'; one that did not reach its target makes the row unconverged."""
+    latencies = (10.0, 12.0, 50.0)
+    rows = [{"speedup": 2.0, "abs_latency": ms, "tokens_per_s": None, "converged": True} for ms in latencies]
+    row = processes.combined(rows, MEASURE)
+    assert (row["abs_latency"], row["tokens_per_s"], row["converged"]) == (12.0, None, True)
+    rows[2] |= {"converged": False, "flags": "unconverged"}
+    row = processes.combined(rows, MEASURE)
+    assert (row["converged"], row["flags"]) == (False, "unconverged")
+
+
+@pytest.mark.parametrize("noisy", [(False, False), (False, True), (True, False)])
+def test_one_noisy_process_makes_the_row_noisy(noisy: tuple[bool, bool]) -> None:
+    """As the flags say, which are those of all processes."""
+    rows = [{"speedup": 2.0, "noisy": word, "flags": "steal" if word else ""} for word in noisy]
+    row = processes.combined(rows, MEASURE)
+    assert row["noisy"] is bool(row["flags"]) is any(noisy)
+
+
+def test_several_processes_where_there_is_one() -> None:
+    """One sentence with what was given and what to add; one process is fine."""
+    with pytest.raises(UsageError, match=r"^measure\.processes=3: experiment=toy .* add measure\.processes=1$"):
+        processes.refuse_several("toy", MEASURE)
+    processes.refuse_several("toy", {"processes": 1})
 
 
 def test_other_ratios_of_several_processes() -> None:

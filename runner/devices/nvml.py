@@ -51,7 +51,8 @@ def processes(uuid: str) -> list[int]:
 
 def _gpu(lib: ModuleType, index: int) -> Gpu:
     handle = lib.nvmlDeviceGetHandleByIndex(index)
-    return Gpu(index, str(lib.nvmlDeviceGetUUID(handle)), str(lib.nvmlDeviceGetName(handle)), _memory_bytes(lib, handle))
+    uuid, name = str(lib.nvmlDeviceGetUUID(handle)), str(lib.nvmlDeviceGetName(handle))
+    return Gpu(index, uuid, name, _memory_bytes(lib, handle))
 
 
 def _memory_bytes(lib: ModuleType, handle: object) -> int | None:

@@ -191,6 +191,7 @@ def test_the_pass_rate_has_its_denominator() -> None:
     first, second = Accuracy.conclude(two, 0)
     assert first.startswith("pass rate (training): 70.0 % (7 of 10 cells")
     assert second == "pass rate (inference): 0.0 % (0 of 1 cells): 1 fail_batch_invariance_at_N"
+    assert list(Accuracy.conclude(two, 3)) == [first, second, "3 more cells without a row, in none of these pass rates"]
     assert pass_rate(rows[:1], 0, "") == "pass rate: 100.0 % (1 of 1 cells): 1 pass"
 
 

@@ -88,6 +88,13 @@ def test_a_start_above_the_limit_is_refused() -> None:
         list(BatchSize(limit=4).expand(cell))
 
 
+@pytest.mark.parametrize(("given", "start"), [(8, 8), (None, 2)])
+def test_where_the_search_starts(given: int | None, start: int) -> None:
+    """At the batch size that was given, else at two samples, whatever the suite's own is."""
+    first = next(BatchSize().attempts(Cell({"model": {"name": "m"}, "batch_size": given})))
+    assert first.cell.config["batch_size"] == start
+
+
 def run(cli: Any, tmp_path: Path, fails: str, failure: str, *more: str, **how: Any) -> dict[str, Any]:
     """The row of a model that raises FAILURE where FAILS."""
     (tmp_path / "net.py").write_text(NET.replace("FAILS(len(x))", fails).replace("FAILURE", failure))

@@ -11,6 +11,8 @@ import pytest
 
 from experiments import selftest
 from experiments.selftest import Selftest, allowed, certificate
+from runner.cells import Cell
+from runner.errors import UsageError
 from runner.results.columns import Row
 
 
@@ -71,19 +73,43 @@ class MadeUpTimer:
         return {"threads": 1, "malloc": "no_trim"}
 
 
+def made_up(monkeypatch: pytest.MonkeyPatch, speedups: list[float], samples_file: bool = True) -> tuple[Row, list[str]]:
+    """The row of a certificate of measurements that give `speedups`, and the names of the samples that were kept."""
+    found = iter(speedups)
+    monkeypatch.setattr(selftest, "Timer", lambda _context: MadeUpTimer(found))
+    monkeypatch.setattr(selftest, "work_of", lambda *_: lambda: None)
+    kept: list[str] = []
+    context: Any = SimpleNamespace(
+        phase=lambda _phase: nullcontext(),
+        device=None,
+        cell=SimpleNamespace(name="same"),
+        measure=SimpleNamespace(samples_file=samples_file),
+        samples=kept.extend,
+    )
+    row: Row = {}
+    for values in Selftest(repeats=len(speedups)).run(None, context):
+        row |= values
+    return row, kept
+
+
 @pytest.mark.parametrize("alarms", [6, 7])
 def test_more_alarms_than_chance_fail(monkeypatch: pytest.MonkeyPatch, alarms: int) -> None:
     """Forty repeats with so many intervals that exclude 1: `check_error` above six, with what to make of it."""
-    speedups = iter([1.1] * alarms + [1.0] * (40 - alarms))
-    monkeypatch.setattr(selftest, "Timer", lambda _context: MadeUpTimer(speedups))
-    monkeypatch.setattr(selftest, "work_of", lambda *_: lambda: None)
-    context: Any = SimpleNamespace(
-        phase=lambda _phase: nullcontext(), device=None, cell=SimpleNamespace(name="same"), samples=lambda _arrays: None
-    )
-    row: Row = {}
-    for values in Selftest().run(None, context):
-        row |= values
+    row, _ = made_up(monkeypatch, [1.1] * alarms + [1.0] * (40 - alarms))
     assert (row["alarms"], row["repeats"]) == (alarms, 40)
     assert row.get("status") == (None if alarms <= 6 else "check_error")
     if alarms > 6:
         assert row["error"].startswith("7 of 40 A/A measurements call the same callable different, 6 are allowed")
+
+
+@pytest.mark.parametrize(("wanted", "kept"), [(True, ["tA_0", "tB_0", "tA_1", "tB_1"]), (False, [])])
+def test_samples_are_kept_where_they_are_wanted(monkeypatch: pytest.MonkeyPatch, wanted: bool, kept: list[str]) -> None:
+    """Those of each repeat; none with measure.samples_file=false."""
+    assert made_up(monkeypatch, [1.0, 1.0], samples_file=wanted)[1] == kept
+
+
+def test_one_process_only() -> None:
+    """More than one is refused, with what to add to a preset."""
+    cell = Cell({"model": {"name": "same_callable"}, "measure": {"processes": 3}})
+    with pytest.raises(UsageError, match=r"experiment=selftest .* add measure\.processes=1"):
+        list(Selftest().expand(cell))
