@@ -204,4 +204,4 @@ def test_processes_that_are_compared_with_the_forward_pass() -> None:
     row = combined(rows, {"ci_level": 0.95, "practical": 0.01, "rel_ci": 0.02})
     assert row["forward_ratio"] == pytest.approx((3.0 * 3.3 * 3.6) ** (1 / 3))
     assert row["rel_hw"] == pytest.approx(math.log(row["forward_ratio_hi"] / row["forward_ratio"]))
-    assert (row["speedup"], row["converged"], row["between_sd"] > 0.05) == (None, False, True)
+    assert (row["speedup"], row["converged"], row["between_sd"] > 0.05) == (None, True, True)
