@@ -105,7 +105,6 @@ def test_merged_shards_of_a_sweep(cli: Any, shards: Path, parts: Path, tmp_path:
     compared = cli("compare", str(shards / "whole"), "merged")
     assert compared.returncode == 1, compared.stderr  # the toy's numbers are its process, and another one's here
     assert f"{len(whole)} inconclusive" in compared.stdout
-    assert not {"missing", "new"} & set(compared.stdout.split())
     assert cli("report", "merged").returncode == 0
 
 
