@@ -17,7 +17,7 @@ from runner.joining import runs as joining
 from runner.report.terminal import print_summary
 from runner.results.command import key
 from runner.results.reader import read_one, read_run
-from runner.results.run import SWEEP_FILE, RunRecord, SweepRecord
+from runner.results.run import SWEEP_FILE, RunRecord
 from runner.results.status import exit_code
 from runner.results.writer import WriteError
 
@@ -59,16 +59,16 @@ def join(folders: Sequence[Path], into: Path) -> list[tuple[int, int]]:
             raise UsageError(f"{lone[0]} is one job of a sweep: merge the sweep's folder instead")
         joining.refuse_unlike(runs)
         joining.write(runs, into, joining.shared(runs[0].record.command))
-    elif len(sweeps) == len(found):
-        from runner.joining.sweeps import Sweep
-        from runner.joining.sweeps import join as join_sweeps
-
-        join_sweeps([Sweep.load(folder) for folder in sweeps], into)
-    else:
+        return absent_shards(run.record.command for run in runs)
+    if len(sweeps) < len(found):
         run = next(folder for folder in found if folder not in sweeps)
         raise UsageError(f"{run} is a run and {sweeps[0]} a sweep: they are no shards of one command")
-    records = (SweepRecord.load(folder) if folder in sweeps else RunRecord.load(folder) for folder in found)
-    return absent_shards(record.command for record in records)
+    from runner.joining.sweeps import Sweep
+    from runner.joining.sweeps import join as join_sweeps
+
+    loaded = [Sweep.load(folder) for folder in sweeps]
+    join_sweeps(loaded, into)
+    return absent_shards(sweep.record.command for sweep in loaded)
 
 
 def absent_shards(commands: Iterable[Sequence[str]]) -> list[tuple[int, int]]:
