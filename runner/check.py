@@ -7,7 +7,7 @@ second on other inputs. Afterwards everything is as it was before.
 from __future__ import annotations
 
 import logging
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -20,6 +20,7 @@ from runner.collect import Result, collect
 from runner.compare_outputs import Rule
 from runner.determinism import without_tf32
 from runner.draws import Draws
+from runner.measure.memory import no_overcommit
 from runner.parallel import agreement
 from runner.results import verdicts
 from runner.results.columns import Phase, Status
@@ -242,9 +243,11 @@ class Check:
         self._start()
         wide = None
         try:
-            wide = reference.widened(self.workload, dtype)
-            with reference.default_dtype(dtype):
-                result = self._collect(wide, wide.model, state.Inputs(wide))
+            # In fp64 a convolution on a CPU unfolds its whole batch: many times what it takes in fp32.
+            with no_overcommit() if self.workload.device == "cpu" else nullcontext():
+                wide = reference.widened(self.workload, dtype)
+                with reference.default_dtype(dtype):
+                    result = self._collect(wide, wide.model, state.Inputs(wide))
         except Exception as error:  # a model may refuse to be copied or widened in any way
             log.warning("no %s reference", word, exc_info=True)
             failure = f"{word}_reference_failed" if wide is not None else "model_not_copyable"

@@ -6,6 +6,7 @@ import copy
 import random
 from collections.abc import Callable
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -345,6 +346,22 @@ def test_reference_that_cannot_fit_is_not_tried() -> None:
     verdict = check(w, w.model, CheckSettings(free_bytes=100))
     assert verdict.reference == "none"
     assert "fp64_reference_does_not_fit" in verdict.flags
+
+
+def test_a_reference_that_outgrows_the_free_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its activations alone are too much: it is given up with a flag, and the kernel kills nobody."""
+
+    class Wide(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x + torch.zeros(1 << 30 if x.dtype is torch.float64 else 1, 1, dtype=x.dtype).sum()
+
+    few = SimpleNamespace(available=1 << 30)
+    monkeypatch.setattr("psutil.virtual_memory", lambda: few)
+    w = workload(model=Wide())
+    verdict = check(w, w.model)
+    assert (verdict.accuracy, verdict.reference) == ("pass", "none")
+    assert "fp64_reference_oom" in verdict.flags
+    assert torch.ones(1 << 29, dtype=torch.int8).numel() == 1 << 29  # and afterwards all is as before
 
 
 def test_tiny_gradients_are_not_blind_spots() -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gc
+import resource
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,6 +15,8 @@ from runner.measure.malloc import trim
 
 #: How often the resident size is read where the kernel keeps no mark that can be reset.
 SAMPLE_INTERVAL_S = 0.001
+#: Of the memory that is free, what this process may take while `no_overcommit` holds.
+FREE_SHARE = 0.95
 
 
 class PeakCounter(Protocol):
@@ -90,6 +94,29 @@ def resident_bytes() -> int:
     import psutil
 
     return int(psutil.Process().memory_info().rss)
+
+
+@contextmanager
+def no_overcommit() -> Iterator[None]:
+    """Let allocations fail that the machine has no memory for; without it Linux grants them, and kills later.
+
+    For work that can be done without. Elsewhere than on Linux it does nothing.
+    """
+    import psutil
+
+    statm = Path("/proc/self/statm")
+    if not statm.exists():
+        yield
+        return
+    private = int(statm.read_text().split()[5]) * resource.getpagesize()  # what RLIMIT_DATA counts
+    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    allowed = private + int(psutil.virtual_memory().available * FREE_SHARE)
+    known = [limit for limit in (soft, hard) if limit != resource.RLIM_INFINITY]
+    resource.setrlimit(resource.RLIMIT_DATA, (min(allowed, *known), hard) if known else (allowed, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
 
 
 def _sampled_peak(call: Callable[[], Any], resident: Callable[[], int]) -> Peak:
