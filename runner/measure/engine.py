@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -21,21 +20,12 @@ from runner.measure.schedule import b_first, looks
 from runner.measure.settings import ClockKind, Measure
 from runner.measure.warmup import is_steady
 
-__all__ = ["Measurement", "Progress", "Side", "measure", "measure_each"]
+__all__ = ["Measurement", "Side", "measure"]
 
 #: Pairs that take longer than this need fewer of them before the first look.
 SLOW_PAIR_S = 3.0
 MAX_REDONE = 10
 _REDO_FIRST_S, _REDO_GROWTH, _REDO_LONGEST_S = 0.05, 1.5, 0.5
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a measurement is; sent when a stage begins and at every look."""
-
-    stage: str  # warmup, measure
-    pairs: int = 0
-    rel_hw: float = math.nan  # half-width of the interval so far, log units
 
 
 def measure(  # noqa: PLR0913 - what is injected has names
@@ -51,13 +41,12 @@ def measure(  # noqa: PLR0913 - what is injected has names
     reset_rng: Callable[[], Any] | None = None,
     clock_kind: ClockKind = ClockKind.wall,
     l2_flush: bool = False,
-    on_progress: Callable[[Progress], Any] | None = None,
 ) -> Measurement:
     """Compare B with A in this process; the speedup is time of A over time of B.
 
     Both sides must be ready: compiled, checked, called at least once. `seed` and `name` decide the order within the
     pairs. `reset_rng` runs before every block, outside the clock. `clock_kind` and `l2_flush` are the experiment's own
-    choice and hold where `settings` leave theirs null. `on_progress` is called between pairs, never inside a block.
+    choice and hold where `settings` leave theirs null.
 
     An exception raised by a side propagates; the garbage collector is then as before. Raises ValueError when the
     device clock is asked for on a device without events. The caller itself acts on `settings.threads`, `affinity`,
@@ -71,22 +60,9 @@ def measure(  # noqa: PLR0913 - what is injected has names
     probe = probe or NoProbe()
     watch = Stopwatch((clock, device, probe), settings, reset_rng)
     gauge = occupancy.Gauge(clock, device, reset_rng)
-    run = _Run((a, b), settings, seed, name, clock, probe, watch, gauge, on_progress)
+    run = _Run((a, b), settings, seed, name, clock, probe, watch, gauge)
     with collector(settings.gc) as tidy:
         return run.whole(tidy)
-
-
-def measure_each(
-    reference: Side, others: Mapping[str, Side], settings: Measure, *, name: str, **arguments: Any
-) -> dict[str, Measurement]:
-    """Compare several callables with one reference: one measurement each, under the keys of `others`.
-
-    `arguments` are the remaining ones of `measure`. To time a backward alone, give a Side whose `reset` runs the
-    forward that it needs.
-    """
-    return {
-        key: measure(reference, other, settings, name=f"{name}/{key}", **arguments) for key, other in others.items()
-    }
 
 
 @dataclass
@@ -101,7 +77,6 @@ class _Run:
     probe: Probe
     watch: Stopwatch
     gauge: occupancy.Gauge
-    on_progress: Callable[[Progress], Any] | None
     blocks: tuple[int, int] = (1, 1)
     warm_s: tuple[list[float], list[float]] = field(default_factory=lambda: ([], []))
     pairs: list[Pair] = field(default_factory=list)
@@ -158,13 +133,8 @@ class _Run:
                 found[key] = self.gauge.occupancy(side, float(np.median(arrays[f"wall_{key}"])) * 1e9)
         return occupancy.columns(found)
 
-    def report(self, stage: str, pairs: int = 0, rel_hw: float = math.nan) -> None:
-        if self.on_progress is not None:
-            self.on_progress(Progress(stage, pairs, rel_hw))
-
     def choose_blocks(self) -> float:
         """Fix the calls per block of each side; returns the overhead of timing a block, in ns."""
-        self.report("warmup")
         grain_ns = self.watch.grain_ns()
         a, b = (self.choose(side, grain_ns) for side in self.sides)
         self.blocks = (a.calls, b.calls)
@@ -207,7 +177,6 @@ class _Run:
     def measure(self, began: int, tidy: Callable[[int], None]) -> str:
         """Measure pairs; returns why it ended."""
         self.snapshots.append(self.probe.snapshot())
-        self.report("measure")
         look_at = looks(self.first_look(), self.settings.max_pairs, self.settings.look_growth)
         stop = ""
         while not stop:
@@ -243,7 +212,6 @@ class _Run:
         """Why to stop now, or "". Decided by the width of the interval only, never by where it lies."""
         settings = self.settings
         half_width = statistics.hodges_lehmann(log_ratios(self.arrays()), settings.ci_level).half_width
-        self.report("measure", n, half_width)
         if half_width <= settings.rel_ci:
             return "target"
         if spent:

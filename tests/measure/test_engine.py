@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from runner.measure.columns import COLUMNS
-from runner.measure.engine import Measurement, Progress, Side, measure, measure_each
+from runner.measure.engine import Measurement, Side, measure
 from runner.measure.measurement import summarise
 from runner.measure.settings import ClockKind, Gc, Measure, Order
 
@@ -289,32 +289,6 @@ def test_two_modes_are_flagged(world: Any) -> None:
     rng = np.random.default_rng(0)
     measurement = compare(world(lambda s, _t, _n: 1e-3 if s == "a" and rng.random() < 0.2 else 2e-3))
     assert "modes" in measurement.flags
-
-
-def test_progress_is_reported_between_pairs(world: Any) -> None:
-    """Both stages announce themselves; looks carry the width so far."""
-    seen: list[Progress] = []
-    compare(world(constant(2e-3, 1e-3)), on_progress=seen.append)
-    assert [p.stage for p in seen] == ["warmup", "measure", "measure"]
-    assert seen[-1].pairs == 10
-    assert seen[-1].rel_hw < 0.02
-
-
-def test_several_callables_are_compared_with_one_reference(world: Any) -> None:
-    """One measurement per callable, each against the reference."""
-    costs = {"ref": 4e-3, "half": 2e-3, "quarter": 1e-3}
-    simulated = world(lambda side, _t, _n: costs[side])
-    found = measure_each(
-        simulated.side("ref"),
-        {name: simulated.side(name) for name in ("half", "quarter")},
-        QUICK,
-        name="task",
-        seed=0,
-        clock=simulated,
-        device=simulated,
-    )
-    assert found["half"].row()["speedup"] == pytest.approx(2, rel=1e-3)
-    assert found["quarter"].row()["speedup"] == pytest.approx(4, rel=1e-3)
 
 
 def test_a_given_block_is_used(world: Any) -> None:
