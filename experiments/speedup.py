@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import partial
@@ -262,16 +263,17 @@ class Speedup(Experiment):
         return others
 
     def _profile(self, workload: Workload, candidate: Callable[..., Any], context: Context) -> None:
-        """Runs of their own, after everything that is timed."""
+        """Runs of their own, after everything that is timed: one that fails costs its file only, with a flag."""
         from runner import profiling
 
         for name, f in (("eager", workload.model), ("backend", candidate)):
+            call = partial(workload.step, f)
             if self.trace:
-                profiling.trace(lambda f=f: workload.step(f), context.artifact(f"trace_{name}.json"))  # type: ignore[misc]
+                with _flagged("trace_failed", context):
+                    profiling.trace(call, context.artifact(f"trace_{name}.json"))
             if self.memory_snapshot:
-                profiling.memory_snapshot(
-                    lambda f=f: workload.step(f), context.device, context.artifact(f"memory_{name}.pickle")  # type: ignore[misc]
-                )
+                with _flagged("memory_snapshot_failed", context):
+                    profiling.memory_snapshot(call, context.device, context.artifact(f"memory_{name}.pickle"))
 
 
 @dataclass
@@ -305,9 +307,7 @@ class Steps:
 
     def reset(self) -> None:
         """Put the inputs back that steps have changed."""
-        for reset in self.resets:
-            if reset:
-                reset()
+        _each(filter(None, self.resets))
 
     def side(self, f: Callable[..., Any]) -> Side:
         """A side of the pairs with `f` in the model's place."""
@@ -322,6 +322,16 @@ class Steps:
         """The steps of one batch size each."""
         for one, reset in zip(self.varied, self.resets, strict=True):
             yield Steps([one], [reset])
+
+
+@contextmanager
+def _flagged(word: str, context: Context) -> Iterator[None]:
+    """Turn a failure into a flag; what it was is in the cell's log."""
+    try:
+        yield
+    except Exception as failure:  # noqa: BLE001 - whatever it is, what was measured stands
+        traceback.print_exception(failure)
+        context.note_flags(word)
 
 
 def _checked(

@@ -106,6 +106,18 @@ def test_traces_of_both_sides(run: Run, row: Row) -> None:
         assert any(event.get("name") == "aten::linear" for event in json.loads(text)["traceEvents"])
 
 
+def test_a_trace_that_fails_costs_no_measurement(cli: Any, tmp_path: Path) -> None:
+    """The row keeps its numbers and says that there is no trace; the log says why."""
+    refusing = "assert not torch.autograd._profiler_enabled(), 'not while watched'"
+    (tmp_path / "net.py").write_text(NET.replace("torch._dynamo.graph_break()", refusing))
+    done = cli(*MODEL[:-2], "backend=eager", *FEW, "experiment.trace=true")
+    assert done.returncode == 0, done.stderr
+    (row,) = read_run(tmp_path / "out").rows
+    assert (row["status"], row["n_pairs"]) == ("ok", 6)
+    assert "trace_failed" in row["flags"].split(";")
+    assert "not while watched" in (tmp_path / "out" / row["log"]).read_text()
+
+
 def test_samples(run: Run, row: Row) -> None:
     """Raw times of every pair."""
     import numpy as np
