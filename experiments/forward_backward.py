@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from runner import processes, registry
+from runner import registry
 from runner.cells import Cell
 from runner.errors import UsageError
 from runner.experiment import Attempt, Context, Experiment, Outcome
@@ -67,6 +67,7 @@ class ForwardBackward(Experiment):
         Column("affinity", str, "", "CPUs the process was pinned to, or inherit"),
         Column("malloc", str, "", "the allocator while measuring"),
     )
+    one_process = True
     summary = ("avg_fwd", "ratio_fwd", "avg_bwd", "ratio_bwd", "ratio_to", "accuracy")
 
     reference: str | None = None  # model of the suite to relate times to; null: the suite's own choice
@@ -78,7 +79,6 @@ class ForwardBackward(Experiment):
         """The cell, with its mode in the row."""
         if cell.config["mode"]["name"] != "training":
             raise UsageError(f"mode.name={cell.config['mode']['name']}: forward_backward trains, leave it out")
-        processes.refuse_several("forward_backward", cell.config["measure"])
         known = registry.build(cell.config["suite"]).names()
         if self.reference is not None and self.reference not in known:
             raise UsageError(f"experiment.reference: {registry.unknown('model of the suite', self.reference, known)}")

@@ -7,7 +7,7 @@ from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runner import processes, registry
+from runner import registry
 from runner.against import EAGER, against_columns, further
 from runner.cells import Cell, without_none
 from runner.errors import UsageError
@@ -33,6 +33,7 @@ class Operator(Experiment):
     summary = ("speedup_p20", "speedup", "speedup_p80", "weighted_p50", "samples", "share_pct", "backend_roofline")
     share_child = True
     needs_model = False
+    one_process = True
 
     op: str = "all"  # all, an overload (aten.add.Tensor), a packet (aten.add), or a pattern (aten.*norm*)
     max_samples: int = 15  # input sets that are measured of each operator
@@ -127,7 +128,6 @@ def _cell(shared: Cell, name: str, asked: str, digest: str) -> Cell:
 
 def _refuse(plain: Mapping[str, Any]) -> None:
     """Raise UsageError for keys of a run that mean nothing for operators."""
-    processes.refuse_several("operator", plain["measure"])
     sizes = {"batch_size": plain["batch_size"] != "suite", "select.batch_size_file": plain["select"]["batch_size_file"]}
     for key in (key for key, said in sizes.items() if said):
         raise UsageError(f"experiment=operator takes no {key}: the inputs have the sizes that were recorded")

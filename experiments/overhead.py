@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from runner import processes
 from runner.cells import Cell
 from runner.compiling.stats import CAPTURE, Mark, backed
 from runner.experiment import Context, Experiment
@@ -46,11 +45,11 @@ class Overhead(Experiment):
     """Eager against the backend in pairs; then the same calls with graphs that return what they returned before."""
 
     columns = (*MEASURED, *COLUMNS)
+    one_process = True
     summary = ("overhead_us", "overhead_us_per_graph", "bare_us", "guards_us", "graph_calls", "stop")
 
     def expand(self, cell: Cell) -> Iterable[Cell]:
         """The cell itself; one without a backend has no overhead."""
-        processes.refuse_several("overhead", cell.config["measure"])
         return backed(cell, "experiment=overhead compares a backend that changes nothing with eager")
 
     def run(self, workload: Workload, context: Context) -> Iterable[Row]:

@@ -8,8 +8,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from runner import processes
-from runner.cells import Cell
 from runner.experiment import Context, Experiment
 from runner.results.columns import Column, Phase, Row, Status
 from runner.timing import Timer
@@ -44,6 +42,7 @@ class Selftest(Experiment):
     summary = ("alarms", "repeats", "speedup_cv_pct", "pair_sd_pct", "mde80_pct", "call_ms")
     names = ("same_callable",)
     needs_model = False
+    one_process = True
 
     repeats: int = 40
     target_ms: float = 3.0  # how long the callable takes
@@ -51,11 +50,6 @@ class Selftest(Experiment):
     def __post_init__(self) -> None:
         if self.repeats < 1 or self.target_ms <= 0:
             raise ValueError(f"experiment.repeats={self.repeats}, target_ms={self.target_ms}: give numbers above 0")
-
-    def expand(self, cell: Cell) -> Iterable[Cell]:
-        """The cell itself, in one process."""
-        processes.refuse_several("selftest", cell.config["measure"])
-        return (cell,)
 
     def run(self, workload: Workload | None, context: Context) -> Iterable[Row]:  # noqa: ARG002 - the contract's
         """All repeats in this process."""

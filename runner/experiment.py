@@ -121,6 +121,7 @@ class Experiment:
     summary: ClassVar[tuple[str, ...]] = ()  # columns that the summary at the end of a run shows; default: headline
     share_child: ClassVar[bool] = False  # True: cells run one after the other in one child, restarted after a crash
     needs_model: ClassVar[bool] = True  # False: `run` gets no workload (selftest, operators)
+    one_process: ClassVar[bool] = False  # True: measure.processes above 1 is refused
     names: ClassVar[tuple[str, ...]] = ()  # one cell for each of these names instead of the suite's models
 
     @classmethod

@@ -50,6 +50,7 @@ def make(cfg: DictConfig, choices: Mapping[str, str], folders: list[Path], job: 
     selection = _selection(plain)
     suite = choices["suite"]
     experiment: Experiment = registry.build(plain["experiment"])
+    _refuse_several_processes(experiment, plain, choices)
     if experiment.names:
         _refuse_models(plain, choices)
     loader = None if experiment.names else registry.build(plain["suite"])
@@ -83,6 +84,14 @@ def _refuse_wrong_values(plain: Mapping[str, Any]) -> None:
     for group in ("backend", "optimizer", "parallel"):
         if plain[group]:
             registry.build(plain[group])
+
+
+def _refuse_several_processes(experiment: Experiment, plain: Mapping[str, Any], choices: Mapping[str, str]) -> None:
+    if experiment.one_process and plain["measure"]["processes"] > 1:
+        raise UsageError(
+            f"measure.processes={plain['measure']['processes']}: experiment={choices['experiment']} chooses its "
+            "processes itself, add measure.processes=1"
+        )
 
 
 def _refuse_models(plain: Mapping[str, Any], choices: Mapping[str, str]) -> None:

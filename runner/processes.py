@@ -11,21 +11,11 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any
 
 from runner.cells import Cell
-from runner.errors import UsageError
 from runner.experiment import Attempt, Outcome
 from runner.results.columns import Row, Status, join_flags
 
 #: Of several processes, the median of each one's.
 TIMES = ("abs_latency", "eager_latency", "tokens_per_s")
-
-
-def refuse_several(experiment: str, measure: Mapping[str, Any]) -> None:
-    """Raise UsageError where an experiment that measures in one process is asked for more."""
-    if measure["processes"] > 1:
-        raise UsageError(
-            f"measure.processes={measure['processes']}: experiment={experiment} measures in one process, "
-            "add measure.processes=1"
-        )
 
 
 def repeat(cell: Cell, options: Mapping[str, Any]) -> Generator[Attempt, Outcome, list[Outcome]]:

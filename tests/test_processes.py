@@ -9,7 +9,6 @@ import pytest
 
 from runner import processes
 from runner.cells import Cell
-from runner.errors import UsageError
 from runner.experiment import Outcome
 from runner.results.columns import Status
 
@@ -89,13 +88,6 @@ def test_one_noisy_process_makes_the_row_noisy(noisy: tuple[bool, bool]) -> None
     rows = [{"speedup": 2.0, "noisy": word, "flags": "steal" if word else ""} for word in noisy]
     row = processes.combined(rows, MEASURE)
     assert row["noisy"] is bool(row["flags"]) is any(noisy)
-
-
-def test_several_processes_where_there_is_one() -> None:
-    """One sentence with what was given and what to add; one process is fine."""
-    with pytest.raises(UsageError, match=r"^measure\.processes=3: experiment=toy .* add measure\.processes=1$"):
-        processes.refuse_several("toy", MEASURE)
-    processes.refuse_several("toy", {"processes": 1})
 
 
 def test_other_ratios_of_several_processes() -> None:

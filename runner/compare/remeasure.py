@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from runner import registry
 from runner.compare.join import Pair
 from runner.compare.judge import Comparison, Estimator, Finding, Verdict, judge
 from runner.compare.places import Place, recorded_place, words_of
@@ -14,7 +15,6 @@ from runner.errors import UsageError
 from runner.results.reader import read_run
 
 PROCESSES = 3
-CHANGES = {"measure.processes": str(PROCESSES)}
 #: Facts of a run that must be as they were for it to be the same side; the rest may differ.
 SAME = ("torch", "git")
 PlaceOf = Callable[[Entry], Place]
@@ -38,9 +38,7 @@ def second_stage(
     judged = judge([pair for _, pair in again], first.settings, estimator, first.metric)
     replaced = {id(old): new for (old, _), new in zip(again, judged.findings, strict=True)}
     findings = tuple(_confirmed(finding, replaced.get(id(finding))) for finding in first.findings)
-    notes.insert(
-        0, f"measured again in {PROCESSES} fresh processes: {len(again)} of {len(first.candidates)} candidates"
-    )
+    notes.insert(0, f"measured again in fresh processes: {len(again)} of {len(first.candidates)} candidates")
     return Comparison(findings, first.settings, judged.between_sd, first.metric, remeasured=True, notes=tuple(notes))
 
 
@@ -67,9 +65,15 @@ def _measured_again(pair: Pair, directory: Path, number: int, place_of: PlaceOf)
     sides = {"base": pair.base, "new": pair.new}
     places = {name: place_of(entry) for name, entry in sides.items()}
     for name in sorted(sides, reverse=number % 2 == 0):
-        places[name].run(words_of(sides[name], CHANGES), directory / name)
+        places[name].run(words_of(sides[name], _changes(sides[name])), directory / name)
     rows = {name: _row_of(directory / name, entry) for name, entry in sides.items()}
     return Pair(rows["base"], rows["new"], pair.distinct)
+
+
+def _changes(entry: Entry) -> dict[str, str]:
+    """Several processes, where the experiment can be asked for them."""
+    experiment = registry.locate(entry.config["experiment"]["_target_"])
+    return {} if getattr(experiment, "one_process", False) else {"measure.processes": str(PROCESSES)}
 
 
 def _row_of(directory: Path, before: Entry) -> Entry:

@@ -179,7 +179,7 @@ def test_a_second_attempt() -> None:
         (("experiment.reference=mpl",), "Did you mean: mlp"),
         (("mode=inference",), "'mode' is no group"),
         (("mode.name=inference",), "forward_backward trains"),
-        (("measure=rigorous",), "measure.processes=3: experiment=forward_backward measures in one process"),
+        (("measure=rigorous",), "measure.processes=3: experiment=forward_backward chooses its processes itself"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )

@@ -169,7 +169,7 @@ def test_double_precision(cli: Any, tmp_path: Path) -> None:
         (["select.fast=true"], "choose them by model=, not select.fast"),
         (["suite.policy_file=/dev/null"], "experiment=operator takes no suite.policy_file"),
         (["suite=huggingface", "suite.scale=small", "experiment.input_file=null"], "takes no suite.scale: the suite's log"),
-        (["measure=rigorous"], "measure.processes=3: experiment=operator measures in one process, add measure.processes=1"),
+        (["measure=rigorous"], "measure.processes=3: experiment=operator chooses its processes itself, add measure.processes=1"),
         (["policy.skip=no"], "experiment=operator takes no policy.skip"),
         (["experiment.max_samples=0"], "experiment.max_samples is 0: it must be at least 1"),
         (["experiment.against=[aot_eager]"], "give eager, then other backends"),
