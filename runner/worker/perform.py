@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from runner.worker import toolchain
 from runner.worker.context import JobContext
 from runner.worker.failure import describe
 from runner.worker.messages import Message
@@ -31,6 +32,10 @@ def perform(
         return _spread(job, send)
     context = (make or JobContext)(job, send)
     try:
+        if job["config"].get("backend"):
+            toolchain.ready()
+            if job["device"]["type"] == "cpu":
+                toolchain.have_header()
         with preserved():
             run(job, context, send)
     except through:

@@ -7,8 +7,6 @@ touches no device and has one thread, so that a forked child may do what a fresh
 from __future__ import annotations
 
 import contextlib
-import gc
-import importlib
 import os
 import selectors
 import signal
@@ -17,7 +15,7 @@ import sys
 import traceback
 from typing import NoReturn
 
-from runner.worker import boot, child, kernel
+from runner.worker import boot, child, kernel, toolchain
 from runner.worker.messages import Decoder, Message, encode
 
 _IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2)  # meant for the parent, which ends us
@@ -30,23 +28,9 @@ def main(channel: int, preload: bool) -> NoReturn:
         signal.signal(number, signal.SIG_IGN)
     kernel.die_with(os.getppid())  # while nothing watches the channel; afterwards children must be ended first
     if preload:
-        _preload()
+        toolchain.ready()
     kernel.outlive_parent()
     Server(socket.socket(fileno=channel), preload).serve()
-
-
-def _preload() -> None:
-    """Import what every child would import, and run what inductor would find out in every child."""
-    for module in ("torch", "torch._dynamo", "torch._inductor.compile_fx", "runner.registry"):
-        importlib.import_module(module)
-    from torch._inductor import cpu_vec_isa
-
-    try:
-        cpu_vec_isa.pick_vec_isa()
-    except Exception:  # noqa: BLE001 - no compiler: a cell that needs one says so itself
-        traceback.print_exc()
-    gc.collect()
-    gc.freeze()
 
 
 class Server:
