@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from types import SimpleNamespace
 from typing import Any
 
@@ -28,13 +29,23 @@ def training(device: str) -> Workload:
     return Workload("wide", model, inputs, mode=Mode.training, loss=torch.sum, optimizer=optimizer, device=device)
 
 
+def workspaces(device: str) -> int:
+    """Bytes that cuBLAS takes for itself with its first products, forward and backward; a CPU has no such thing."""
+    if device == "cpu":
+        return 0
+    nn.Linear(8, 8, bias=False, device=device)(torch.ones(2, 8, device=device)).sum().backward()
+    gc.collect()
+    return torch.cuda.memory_allocated(device)
+
+
 @pytest.mark.parametrize("name", ["cpu", pytest.param("cuda", marks=CUDA)])
 def test_nothing_from_before_belongs_to_a_step(name: str) -> None:
     """Both sides need the weights and their gradients, whatever check and first side left behind."""
+    own = workspaces(name)
     workload, context = training(name), SimpleNamespace(device=build_device({"type": name}))
     sides: list[Any] = [workload.model, lambda x: workload.model(x)]
     found = check(workload, sides[1])
     first, second = (step_peak_bytes(workload, f, context) for f in sides)  # type: ignore[arg-type]
-    assert first == pytest.approx(2 * WEIGHTS, rel=0.1)
+    assert first == pytest.approx(2 * WEIGHTS + own, rel=0.1)
     assert second == pytest.approx(first, rel=0.05)
     assert found.ok, found
