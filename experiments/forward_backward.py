@@ -158,7 +158,7 @@ class ForwardBackward(Experiment):
                 yield agree(own, other, context.seed, tolerance).row()
             elif own.f is not workload.model:
                 settings = CheckSettings(seed=context.seed, free_bytes=context.device.free_memory_bytes())
-                found = check(workload, own.f, settings)
+                found = check(workload, own.f, settings, context.phase(Phase.COMPILE))
                 context.note_flags(*found.flags)
                 yield found.row()
 

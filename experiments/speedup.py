@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from runner.check_settings import CheckSettings
     from runner.measure.engine import Side
     from runner.measure.measurement import Measurement
-    from runner.verdict import Verdict
     from runner.workload import Workload
 
 #: Calls of the compiled side until dynamo's counters stand still: CUDA graphs need three.
@@ -201,13 +200,14 @@ class Speedup(Experiment):
 
     def _examine(self, steps: Steps, candidate: Callable[..., Any], context: Context) -> Iterator[Row]:
         """Outputs against eager and an fp64 reference at every batch size, then peak memory of each side."""
+        from runner.check import check
         from runner.recheck import may_help, recheck
 
         varied, rechecked = steps.varied, False
         with context.phase(Phase.CHECK):
             settings = steps.check_settings(context)
             for one in varied:
-                found = _checked(one, candidate, settings, context)
+                found = check(one, candidate, settings, context.phase(Phase.COMPILE))
                 if may_help(found):
                     found, rechecked = recheck(one, settings, found, context), True
                 context.note_flags(*found.flags, *(["short_check"] if settings.iterations == 1 else []))
@@ -334,20 +334,6 @@ def _flagged(word: str, context: Context) -> Iterator[None]:
         context.note_flags(word)
 
 
-def _checked(
-    workload: Workload, candidate: Callable[..., Any], settings: CheckSettings, context: Context
-) -> Verdict:
-    """The check's verdict; what it has compiled once more, for dropout is off in it, counts as compiling."""
-    from runner.check import Check
-
-    with Check(workload, settings) as opened:
-        found = opened.baseline()
-        if found is None and opened.dropout_off:
-            with context.phase(Phase.COMPILE):
-                found = opened.first_call(candidate, known=True)
-        return (found or opened.judge(candidate)).without_result()
-
-
 def _compile_other(node: Mapping[str, Any], varied: Sequence[Workload], context: Context) -> Callable[..., Any]:
     with context.phase(Phase.COMPILE):
         call: Callable[..., Any] = registry.build(node).prepare(varied[0])
@@ -358,13 +344,14 @@ def _compile_other(node: Mapping[str, Any], varied: Sequence[Workload], context:
 
 def _what_is_wrong(call: Callable[..., Any], steps: Steps, context: Context) -> str:
     """One of UNFIT where the check doesn't pass a further baseline; the first child says so for later ones."""
+    from runner.check import check
     from runner.recheck import may_help
 
     if context.options.get("process", 0):
         return ""
     steps.reset()
     with context.phase(Phase.CHECK):
-        found = _checked(steps.varied[0], call, steps.check_settings(context), context)
+        found = check(steps.varied[0], call, steps.check_settings(context), context.phase(Phase.COMPILE))
     if found.ok:
         return ""
     print(f"{found.accuracy}: {found.reason}")

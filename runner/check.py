@@ -7,7 +7,7 @@ second on other inputs. Afterwards everything is as it was before.
 from __future__ import annotations
 
 import logging
-from contextlib import ExitStack, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -451,10 +451,22 @@ class Check:
         )
 
 
-def check(workload: Workload, candidate: Callable[..., Any], settings: CheckSettings | None = None) -> Verdict:
-    """Check one candidate: what `Check` says, in one call. What the candidate gave is not kept."""
+def check(
+    workload: Workload,
+    candidate: Callable[..., Any],
+    settings: CheckSettings | None = None,
+    compiling: AbstractContextManager[Any] | None = None,
+) -> Verdict:
+    """Check one candidate: what `Check` says, in one call. What the candidate gave is not kept.
+
+    Where dropout is off in the check, a candidate that was compiled with it compiles once more: within `compiling`.
+    """
     with Check(workload, settings) as opened:
-        return (opened.baseline() or opened.judge(candidate)).without_result()
+        found = opened.baseline()
+        if found is None and opened.dropout_off and compiling:
+            with compiling:
+                found = opened.first_call(candidate, known=True)
+        return (found or opened.judge(candidate)).without_result()
 
 
 def _excuses(noise: TensorResult | None, found: TensorResult, multiplier: float = NOISE_MULTIPLIER) -> bool:

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from experiments import speedup
-from runner.check_settings import CheckSettings
+from runner.check import CheckSettings, check
 from runner.results.columns import Phase
 from runner.results.reader import read_run
 from runner.workload import Mode, Workload
@@ -73,7 +73,7 @@ def test_what_dropout_compiles_twice_is_compiling() -> None:
         model = nn.Sequential(nn.Linear(4, 4), nn.Dropout(rate)).train()
         workload = Workload("net", model, (torch.randn(2, 4),), mode=Mode.training, loss=torch.sum)
         given = context()
-        verdict = speedup._checked(workload, model, CheckSettings(), given)
+        verdict = check(workload, model, CheckSettings(), given.phase(Phase.COMPILE))
         assert verdict.ok, verdict
         found[rate] = given.phases
     assert found == {0.0: [], 0.5: [Phase.COMPILE]}
