@@ -70,6 +70,10 @@ MISTAKES = {
     ("limits.cell_s=-1",): "limits.cell_s=-1.0: give a number above 0",
     ("measure.rel_ci=2",): "measure.rel_ci is 2.0: it must be above 0 and below 1",
     ("measure.threads=4096",): "measure.threads is 4096",
+    **{
+        (f"experiment={name}", "measure=rigorous"): f"experiment={name} chooses its processes itself, add measure.proces"
+        for name in ("overhead", "selftest", "compile_time")
+    },
     ("device=cpu", "device.index=1"): "device.index=1",
     ("device=tpu",): "No device named 'tpu'",
     ("select.include=[^resnet]",): '\'select.include=["^resnet","bert$"]\'',

@@ -14,9 +14,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "fixtures"))
 import captures
 
 from experiments.overhead import Overhead, difference
-from runner.cells import Cell
 from runner.compiling.graphs import Counting, each_graph, guard_times, replayed
-from runner.errors import UsageError
 from runner.measure.statistics import hodges_lehmann
 from runner.results.reader import read_run
 
@@ -90,13 +88,6 @@ def test_the_difference_is_paired() -> None:
     assert row["x_hi"] - row["x_lo"] < 0.5
     assert row["x_per_graph"] == row["x"] / 2
     assert difference("x", {"tA": a[:3], "tB": b[:3]}, 0.95, 0)["x_lo"] is None
-
-
-def test_one_process_only() -> None:
-    """More than one is refused, with what to add to a preset."""
-    cell = Cell({"model": {"name": "m"}, "measure": {"processes": 3}, "backend": {}})
-    with pytest.raises(UsageError, match=r"experiment=overhead .* add measure\.processes=1"):
-        list(Overhead().expand(cell))
 
 
 def test_the_command(cli: Any, tmp_path: Path) -> None:

@@ -11,8 +11,6 @@ import pytest
 
 from experiments import selftest
 from experiments.selftest import Selftest, allowed, certificate
-from runner.cells import Cell
-from runner.errors import UsageError
 from runner.results.columns import Row
 
 
@@ -106,10 +104,3 @@ def test_more_alarms_than_chance_fail(monkeypatch: pytest.MonkeyPatch, alarms: i
 def test_samples_are_kept_where_they_are_wanted(monkeypatch: pytest.MonkeyPatch, wanted: bool, kept: list[str]) -> None:
     """Those of each repeat; none with measure.samples_file=false."""
     assert made_up(monkeypatch, [1.0, 1.0], samples_file=wanted)[1] == kept
-
-
-def test_one_process_only() -> None:
-    """More than one is refused, with what to add to a preset."""
-    cell = Cell({"model": {"name": "same_callable"}, "measure": {"processes": 3}})
-    with pytest.raises(UsageError, match=r"experiment=selftest .* add measure\.processes=1"):
-        list(Selftest().expand(cell))
