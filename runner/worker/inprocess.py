@@ -9,6 +9,7 @@ import time
 
 from runner.experiment import Outcome
 from runner.results.columns import Status
+from runner.worker import toolchain
 from runner.worker.environment import tuning_of
 from runner.worker.job import Job
 from runner.worker.limits import Deadlines
@@ -30,6 +31,8 @@ def run_here(job: Job, listener: Listener) -> Outcome:
     before = {name: os.environ.get(name) for name in job.env}
     os.environ.update(job.env)
     try:
+        if job.compiles_for_cpu:
+            toolchain.have_header()
         tuning = dataclasses.replace(tuning_of({**job.config, "device": job.placed}), cpus=None)
         send(perform(job.message(tuning), send, through=(KeyboardInterrupt,)))
     except KeyboardInterrupt as error:

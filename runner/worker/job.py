@@ -35,6 +35,11 @@ class Job:
         return self.config["device"] if self.device is None else self.device
 
     @property
+    def compiles_for_cpu(self) -> bool:
+        """Whether a backend may compile C++ kernels."""
+        return bool(self.config.get("backend")) and self.placed["type"] == "cpu"
+
+    @property
     def max_time_s(self) -> float:
         """The measuring budget that the default of `limits.measure_s` is computed from."""
         return float(self.config["measure"]["max_time_s"])

@@ -32,7 +32,8 @@ def perform(
         return _spread(job, send)
     context = (make or JobContext)(job, send)
     try:
-        _get_ready(job)
+        if job["config"].get("backend"):
+            toolchain.ready()
         with preserved():
             run(job, context, send)
     except through:
@@ -47,19 +48,11 @@ def _spread(job: Message, send: Send) -> Message:
     from runner.parallel.agent import run_ranks
 
     try:
-        _get_ready(job)  # once for all ranks, which are forks
+        toolchain.ready()  # once for all ranks, which are forks
         return run_ranks(job, send)
     except Exception as error:  # noqa: BLE001 - the agent's own failure makes a row too
         _log_traceback(error)
         return describe(error, None)
-
-
-def _get_ready(job: Message) -> None:
-    """Whoever has a backend compiles."""
-    if job["config"].get("backend"):
-        toolchain.ready()
-        if job["device"]["type"] == "cpu":
-            toolchain.have_header()
 
 
 def _log_traceback(error: BaseException) -> None:

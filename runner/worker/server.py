@@ -21,14 +21,19 @@ from runner.worker.messages import Decoder, Message, encode
 _IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2)  # meant for the parent, which ends us
 
 
-def main(channel: int, preload: bool) -> NoReturn:
-    """Serve requests that come over the socket `channel` until its other end closes."""
+def main(channel: int, preload: bool, header: bool) -> NoReturn:
+    """Serve requests that come over the socket `channel` until its other end closes.
+
+    Before, with `preload`, import what children need, and with `header` have inductor's C++ header built.
+    """
     kernel.adopt_orphans()
     for number in _IGNORED:
         signal.signal(number, signal.SIG_IGN)
     kernel.die_with(os.getppid())  # while nothing watches the channel; afterwards children must be ended first
     if preload:
         toolchain.ready()
+    if header:
+        toolchain.have_header()
     kernel.outlive_parent()
     Server(socket.socket(fileno=channel), preload).serve()
 

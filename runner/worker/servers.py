@@ -28,7 +28,7 @@ class ServerDied(Exception):  # noqa: N818 - reads as a statement at the raise s
 class Server:
     """One server process (see runner.worker.server) in the environment `env`."""
 
-    def __init__(self, env: Mapping[str, str], preload: bool) -> None:
+    def __init__(self, env: Mapping[str, str], preload: bool, header: bool) -> None:
         self.channel, theirs = socket.socketpair()
         self.output, their_output = os.pipe()
         os.set_blocking(self.output, False)
@@ -37,7 +37,7 @@ class Server:
         self.child: Child | None = None
         with theirs:
             self._process = subprocess.Popen(
-                boot.command("runner.worker.server", channel=theirs.fileno(), preload=preload),
+                boot.command("runner.worker.server", channel=theirs.fileno(), preload=preload, header=header),
                 env=env,
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
@@ -184,16 +184,16 @@ class Servers:
 
     def __init__(self, preload: bool) -> None:
         self._preload = preload
-        self._servers: dict[frozenset[tuple[str, str]], Server] = {}
+        self._servers: dict[tuple[frozenset[tuple[str, str]], bool], Server] = {}
 
-    def get(self, env: Mapping[str, str]) -> Server:
-        """The server for `env`, started if there is none."""
-        key = frozenset(env.items())
+    def get(self, env: Mapping[str, str], header: bool) -> Server:
+        """The server for `env`, with inductor's header or not, started if there is none."""
+        key = frozenset(env.items()), header
         server = self._servers.pop(key, None)
         if server is None:
             while len(self._servers) >= MOST_SERVERS:
                 self._servers.pop(next(iter(self._servers))).close()
-            server = Server(env, self._preload)
+            server = Server(env, self._preload, header)
         self._servers[key] = server
         return server
 

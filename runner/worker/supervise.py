@@ -98,7 +98,8 @@ class Supervisor:
     def _run(self, job: Job, listener: Listener, share: bool) -> Outcome:
         tuning = tuning_of({**job.config, "device": job.placed})
         env = environment(self._environment, job, tuning)
-        child = self._waiting_child(env, share) or self._servers.get(env).start_child()
+        header = job.compiles_for_cpu
+        child = self._waiting_child(env, share, header) or self._servers.get(env, header).start_child()
         server = child.server
         try:
             outcome = Attempt(job, child, listener, self._interrupts).run(job.message(tuning), share)
@@ -110,10 +111,10 @@ class Supervisor:
             raise Interrupted(self._interrupts.number, outcome)
         return outcome
 
-    def _waiting_child(self, env: Mapping[str, str], share: bool) -> Child | None:
+    def _waiting_child(self, env: Mapping[str, str], share: bool, header: bool = False) -> Child | None:
         """Give the shared child, if it will do; if not, end it."""
         child, self._shared = self._shared, None
-        if child is None or (share and child.server is self._servers.get(env)):
+        if child is None or (share and child.server is self._servers.get(env, header)):
             return child
         try:
             child.server.end_child()

@@ -9,6 +9,7 @@ import hashlib
 import importlib
 import os
 import platform
+import re
 import subprocess
 import traceback
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +21,8 @@ from runner.worker import boot, kernel
 
 #: Seconds that building inductor's header may take; about six on two cores.
 _HEADER_S = 120.0
+#: Variables that decide with which flags it is built.
+_DECIDES = re.compile("CC|CXX|ATEN_CPU_CAPABILITY|TORCHINDUCTOR_(?!CACHE_DIR)")
 
 
 @functools.cache  # and so inherited by forks
@@ -53,28 +56,30 @@ def _probe() -> None:
 def have_header() -> None:
     """Have the C++ header precompiled that inductor keeps outside its cache directory, where this torch has none yet.
 
-    Once for a temporary directory; only kernels for the CPU include it.
+    Once for a temporary directory; only kernels for the CPU include it, and ahead-of-time compilation has its own.
     """
     import torch
     from torch._inductor.runtime.cache_dir_utils import default_cache_dir
 
-    torch_is = (torch.__file__, torch.__version__, torch.version.git_version, os.environ.get("CXX"))
+    decides = {name: value for name, value in os.environ.items() if _DECIDES.match(name)}
+    this = (torch.__file__, torch.__version__, torch.version.git_version, sorted(decides.items()))
     folder = Path(default_cache_dir(), "precompiled_headers")  # beside the header, to go with it
-    mark = folder / f"runner-{hashlib.sha256(repr(torch_is).encode()).hexdigest()[:16]}"
+    mark = folder / f"runner-{hashlib.sha256(repr(this).encode()).hexdigest()[:16]}"
     if mark.exists():
         return
-    # Where it fails or hangs, the cell's own compilation will, and says so in the row.
-    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
-        # A process of its own: what compiling starts and keeps, threads among it, is not the cell's.
+    # A process of its own: what compiling starts and keeps, threads among it, no child may inherit.
+    own = {"CUDA_VISIBLE_DEVICES": "", "TORCHINDUCTOR_COMPILE_THREADS": "1"}
+    own |= {"TORCHDYNAMO_DISABLE": "0", "TORCH_COMPILE_DISABLE": "0"}
+    with contextlib.suppress(OSError, subprocess.SubprocessError):  # whatever it is: a cell that compiles says so
         subprocess.run(
             boot.command(__name__, parent=os.getpid()),
-            env={**os.environ, "CUDA_VISIBLE_DEVICES": "", "TORCHINDUCTOR_COMPILE_THREADS": "1"},
+            env={**os.environ, **own},
             stdin=subprocess.DEVNULL,
             timeout=_HEADER_S,
-            check=False,
+            check=True,
         )
-        folder.mkdir(parents=True, exist_ok=True)
-        mark.touch()
+        if any(folder.glob("*.gch")):
+            mark.touch()
 
 
 def main(parent: int) -> None:
