@@ -125,10 +125,16 @@ class Recorder:
         return self._deadlines.phase
 
     def ended(self, status: Status, error_type: str, error: str, phase: Phase | None = None) -> Outcome:
-        """An outcome with the values so far."""
+        """An outcome with the values so far. A verdict that was yielded stands, whatever happened afterwards."""
         self._count_phase()
         values = {key: value for key, value in self._values.items() if key not in _OWN}
         error = "; ".join(filter(None, (error, self._where)))
+        known = self._values.get("status")
+        if known not in (None, "", Status.OK, status) and status is not Status.INTERRUPTED:
+            later = f"later, in {phase.value}, {error_type}: {error}" if phase else f"later, {error_type}: {error}"
+            error = "; ".join(filter(None, (self._values.get("error"), later)))
+            status, error_type = Status(known), self._values.get("error_type") or ""
+            phase = Phase(self._values["phase"]) if self._values.get("phase") else None
         return Outcome(status, phase, error_type, error, values, time.monotonic() - self._started, self._phases)
 
 
