@@ -95,6 +95,10 @@ def _enter(directory: Path, config: DictConfig, marker: str) -> None:
     global launched, made, plan, strict  # how a callback tells the program that started Hydra
     launched, made, plan, strict = directory.absolute(), _to_make(directory.absolute()), config.plan, config.strict
     used = (directory / marker).exists()
+    other = {RunRecord.FILE: SWEEP_FILE, SWEEP_FILE: RunRecord.FILE}[marker]
+    if (directory / other).exists():
+        kinds = {RunRecord.FILE: "a single run", SWEEP_FILE: "a sweep"}
+        leave(f"{directory} holds {kinds[other]} and this is {kinds[marker]}: choose another directory")
     if used and config.resume is None:
         leave(
             f"{directory} holds the results of another run: choose another directory, "

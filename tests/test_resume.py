@@ -193,6 +193,20 @@ def test_kill_in_the_middle(cli: Any, start: Any, tmp_path: Path, toys: tuple[st
     assert rows(tmp_path / "out")["good_before"] == first
 
 
+@pytest.mark.parametrize("first", [(), ("--multirun",)])
+def test_a_run_and_a_sweep_share_no_folder(cli: Any, tmp_path: Path, toys: tuple[str, str], first: tuple[str]) -> None:
+    """Neither goes into the other's folder, resumed or not; what is there stays as it is."""
+    words = (*toys, *WORDS, "experiment=toy_noop", "hydra.run.dir=out", "hydra.sweep.dir=out")
+    assert cli(*first, *words).returncode == 0
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.csv")}
+    second = () if first else ("--multirun",)
+    for more in ((), ("resume=missing",)):
+        done = cli(*second, *words, *more)
+        assert done.returncode == 2
+        assert "choose another directory" in done.stderr
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*.csv")} == before
+
+
 @pytest.mark.parametrize(("number", "code", "name"), [(signal.SIGINT, 130, "SIGINT"), (signal.SIGTERM, 143, "SIGTERM")])
 def test_an_interrupted_cell(
     start: Any, tmp_path: Path, toys: tuple[str, str], wait_for: Any, number: int, code: int, name: str
