@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import traceback
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from runner.cells import Cell
@@ -23,8 +23,6 @@ from runner.worker.limits import Limits
 from runner.worker.signals import Interrupted
 from runner.worker.supervise import Listener, Supervisor
 
-#: Seconds that a later child of a cell is given at least, when the earlier ones used up limits.cell_s.
-MIN_CELL_S = 1.0
 Attempts = Generator[Attempt, Outcome, Row]
 
 
@@ -44,7 +42,7 @@ class Execution:
     command: Callable[[Cell], str]
     prewarmed: Prewarmed = field(default_factory=Prewarmed)
     waiting: list[tuple[Cell, Attempts, Attempt]] = field(default_factory=list)
-    pending: set[str] = field(default_factory=set)  # ids of cells with a row in pending.csv
+    pending: dict[str, Row] = field(default_factory=dict)  # cell_id -> its row in pending.csv
     seconds: dict[str, float] = field(default_factory=dict)  # cell_id -> wall time of its children so far
     phases: dict[str, dict[str, float]] = field(default_factory=dict)  # the same by phase
     running: Cell | None = None
@@ -117,7 +115,7 @@ class Execution:
             config=attempt.cell.config,
             log=self._log(cell),
             artifacts=self.files.directory / "artifacts" / cell.cell_id,
-            limits=self._left(cell),
+            limits=self.limits.after(self.seconds.get(cell.cell_id, 0.0)),
             options=attempt.options,
             env=attempt.env,
         )
@@ -134,11 +132,6 @@ class Execution:
         names = {column.name for column in self.files.rows.columns}
         return self.prewarmed.outcome(cell, job.options, outcome, names)
 
-    def _left(self, cell: Cell) -> Limits:
-        """The limits of a cell's next child: cell_s bounds all of them together."""
-        spent = self.seconds.get(cell.cell_id, 0.0)
-        return replace(self.limits, cell_s=max(MIN_CELL_S, self.limits.cell_s - spent)) if spent else self.limits
-
     def _took(self, cell: Cell, outcome: Outcome | None) -> None:
         if outcome is None:
             return
@@ -153,7 +146,7 @@ class Execution:
             return
         row = self._row(cell, attempt.pending)
         self.files.pend(row)
-        self.pending.add(cell.cell_id)
+        self.pending[cell.cell_id] = row
         if deferring:
             self.progress.defer(row)
 
@@ -187,11 +180,13 @@ class Execution:
         return self.files.directory / "logs" / f"{cell.cell_id}.log"
 
     def _abandon(self, cells: Sequence[Cell], stop: Interrupted) -> None:
-        """A row for each cell that has none, not even a pending one."""
+        """A row for each cell that has none; a pending one is final now, as nothing will follow it."""
         for _, attempts, _ in self.waiting:
             attempts.close()
         for cell in cells:
-            if cell.cell_id not in self.pending:
+            if cell.cell_id in self.pending:
+                self.files.append(self.pending[cell.cell_id])
+            else:
                 self._finish(cell, self._abandoned(cell, stop))
 
     def _abandoned(self, cell: Cell, stop: Interrupted) -> Row:

@@ -134,6 +134,17 @@ def test_the_only_cell_is_pending_too(cli: Any, tmp_path: Path, toys: Toys) -> N
     assert [row["again"] for row in read_run(tmp_path / "out").rows] == [True]
 
 
+def test_a_pending_row_is_final_when_nothing_follows(cli: Any, tmp_path: Path, toys: Toys) -> None:
+    """A run was killed before the second attempt: resumed, it has nothing to do and the row is in its table."""
+    cli(*toys, "suite=toy_suite", "experiment=toy_attempts", "model=toy1", "hydra.run.dir=out")
+    table = tmp_path / "out" / "toy_attempts.csv"
+    table.write_text(table.read_text().splitlines()[0] + "\n")
+    done = cli("resume", "out")
+    assert done.returncode == 0, done.stderr
+    assert [(row["name"], row["again"]) for row in read_rows(table)] == [("toy1", "false")]
+    assert "finished" in cli("watch", "out", "--once").stdout
+
+
 def test_share_child(cli: Any, tmp_path: Path, toys: Toys) -> None:
     """Cells share a child; one that crashes costs its own row, the next gets a new child."""
     words = ("suite=bad", "experiment=toy_shared", 'select.include=["^good","exit_3","backward","^unpick"]')
