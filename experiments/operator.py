@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from runner import registry
 from runner.against import EAGER, against_columns, further
 from runner.cells import Cell, without_none
-from runner.errors import UsageError
+from runner.errors import Unsupported, UsageError
 from runner.experiment import Context, Experiment
 from runner.operators import catalogue
 from runner.operators.catalogue import Choose, Recorded
@@ -113,12 +113,21 @@ class Operator(Experiment):
         entries = catalogue.input_sets(found, context.cell.name)
         places = catalogue.chosen(len(entries), self.start_idx, self.max_samples, self.choose)
         yield {"source": "operator log", "recorded": len(entries), "selected": len(places)}
+        if not places:
+            raise Unsupported(self._nothing(context.cell.name, len(entries)))
         with context.phase(Phase.LOAD):
             operator = resolve(context.cell.name)
         session = Session(context, operator, self.guards, self._others)
         session.prepare([entries[place] for place in places])
         session.measure()
         yield row_of(session.samples, len(places), session.facts(), self._others)
+
+    def _nothing(self, operator: str, recorded: int) -> str:
+        """Why no input set of the operator is measured."""
+        if recorded:
+            told = f"experiment.start_idx={self.start_idx} leaves no input set of {operator}"
+            return f"{told}: the log has {recorded}, give a smaller number"
+        return f"the log names {operator} and has no input set of it: record some with experiment=record_operators"
 
 
 def _cell(shared: Cell, name: str, asked: str, digest: str) -> Cell:

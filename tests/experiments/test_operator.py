@@ -188,6 +188,21 @@ def test_bad_usage(cli: Any, words: list[str], error: str) -> None:
     assert error in done.stderr
 
 
+def test_nothing_to_measure(cli: Any, tmp_path: Path) -> None:
+    """An operator without an input set, or with none left, is unsupported, and the row says why."""
+    (tmp_path / "ops.txt").write_text(f"{LOG}Operator: aten.exp.default\n")
+    done = cli(*QUICK, "backend=eager", "experiment.start_idx=2", 'experiment.op="aten.[et]*"')
+    assert "Traceback" not in done.stderr, done.stderr
+    said = {name: (row["status"], row["recorded"], row["error"]) for name, row in rows(tmp_path).items()}
+    few = "experiment.start_idx=2 leaves no input set of aten.{}.default: the log has {}, give a smaller number"
+    none = "the log names aten.exp.default and has no input set of it: record some with experiment=record_operators"
+    assert said == {
+        "aten.embedding.default": ("unsupported", 1, few.format("embedding", 1)),
+        "aten.exp.default": ("unsupported", 0, none),
+        "aten.tanh.default": ("unsupported", 2, few.format("tanh", 2)),
+    }
+
+
 def test_a_file_that_is_no_log(cli: Any, tmp_path: Path) -> None:
     """It is refused with its line before anything runs."""
     (tmp_path / "ops.txt").write_text("Operator: aten.add.Tensor\nimport os\n")
