@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from runner.dynamic import dynamic_dims, export_shapes
+from runner.errors import Unsupported
 from runner.onnx_export.choices import Exporter
 from runner.onnx_export.failure import Finding, Step, failing, recorded_warnings
 from runner.onnx_export.flat import FlatModel, input_names
@@ -34,7 +35,7 @@ def export(
     """Write `model.onnx`, and external data beside it where it exceeds 2 GB, into `folder`.
 
     The report that the newer exporter makes goes to `reports`. Raises `OnnxError`; `Unsupported` for sizes that can't
-    vary as the workload asks.
+    vary as the workload asks, and for an opset that is not the file's.
     """
     with workload.autocast():
         flat = FlatModel(workload)
@@ -70,8 +71,19 @@ def _translate(own: Workload, chosen: Exporter, path: Path, options: dict[str, A
         **options,
     )
     assert program is not None
+    _refuse_other_opset(program, chosen, options["opset_version"])
     if chosen is Exporter.dynamo_inline:
         from onnxscript import optimizer
 
         optimizer.inline(program.model)
     program.save(path)
+
+
+def _refuse_other_opset(program: torch.onnx.ONNXProgram, chosen: Exporter, asked: int | None) -> None:
+    """Raise `Unsupported` where torch kept its own opset: when a conversion fails, it only logs a warning."""
+    written = program.model.opset_imports[""]
+    if asked is not None and written != asked:
+        raise Unsupported(
+            f"backend.opset={asked}: exporter {chosen.value} can't convert this model to it and keeps {written}; give "
+            f"backend.opset={written}, or for older ones backend.exporter=torchscript, which writes those itself"
+        )

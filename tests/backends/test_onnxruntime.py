@@ -16,6 +16,7 @@ from runner.backends.onnxruntime import Onnxruntime
 from runner.check import check
 from runner.errors import Unsupported, UsageError
 from runner.onnx_export.choices import Exporter, GraphOptimization
+from runner.onnx_export.facts import facts_of
 from runner.onnx_export.failure import OnnxError
 from runner.results.reader import read_run
 from runner.workload import Dynamic, Mode, Precision, Workload
@@ -173,6 +174,14 @@ def test_opset(tmp_path: Path) -> None:
 
     exported = Onnxruntime(Exporter.torchscript, opset=15).export(net(), tmp_path)
     assert onnx.load(str(exported.path)).opset_import[0].version == 15
+
+
+@pytest.mark.parametrize("exporter", [exporter for exporter in Exporter if exporter is not Exporter.torchscript])
+def test_an_opset_that_is_not_written(exporter: Exporter, tmp_path: Path) -> None:
+    """Torch goes on with its own where it can't convert to the one that was asked for: that is unsupported."""
+    assert facts_of(Onnxruntime(exporter, opset=21).export(net(), tmp_path).path).opset == 21
+    with pytest.raises(Unsupported, match=rf"backend.opset=99: exporter {exporter.value} can't .* keeps \d+; give"):
+        Onnxruntime(exporter, opset=99).export(net(), tmp_path)
 
 
 def test_what_it_refuses() -> None:
