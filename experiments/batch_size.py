@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import resource
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +33,7 @@ class BatchSize(Experiment):
     """Doubles the batch until it fails, then halves the interval; every try has a child of its own.
 
     The search starts at the batch size of the command, of `select.batch_size_file` or of the model's policy, else at
-    START. What fails for any other reason than memory or time at the first try fails for good.
+    START; never above the limit. What fails for any other reason than memory or time at the first try fails for good.
     """
 
     columns = (
@@ -57,12 +57,12 @@ class BatchSize(Experiment):
             if not 0 < getattr(self, name) <= 1:
                 raise ValueError(f"experiment.{name}={getattr(self, name)}: give a number above 0, at most 1")
 
-    def expand(self, cell: Cell) -> Iterable[Cell]:
-        """The cell itself; it starts below the limit."""
-        size = cell.config.get("batch_size")
-        if size and size > self.limit:
-            raise UsageError(f"batch size {size} of {cell.name} is above experiment.limit={self.limit}")
-        return (cell,)
+    def gather(self, cells: Sequence[Cell], plain: Mapping[str, Any]) -> Iterable[Cell]:
+        """The cells; a size that was given for all of them has to be within the limit, a model's own needn't be."""
+        size = plain["batch_size"]
+        if size != "suite" and size > self.limit:
+            raise UsageError(f"batch_size={size} is above experiment.limit={self.limit}: lower it or raise the limit")
+        return cells
 
     def attempts(self, cell: Cell) -> Generator[Attempt, Outcome, Row]:
         """One child per size."""

@@ -82,16 +82,17 @@ def test_an_interruption_is_no_answer() -> None:
 
 
 def test_a_start_above_the_limit_is_refused() -> None:
-    """One sentence with both numbers."""
-    cell = Cell({"model": {"name": "m"}, "batch_size": 8})
-    with pytest.raises(UsageError, match=r"8 .*experiment\.limit=4"):
-        list(BatchSize(limit=4).expand(cell))
+    """One sentence with both numbers, where the command gave it; a model's own batch size is no mistake of the user's."""
+    cells = [Cell({"model": {"name": "m"}, "batch_size": 8})]
+    with pytest.raises(UsageError, match=r"batch_size=8 is above experiment\.limit=4: "):
+        BatchSize(limit=4).gather(cells, {"batch_size": 8})
+    assert BatchSize(limit=4).gather(cells, {"batch_size": "suite"}) == cells
 
 
-@pytest.mark.parametrize(("given", "start"), [(8, 8), (None, 2)])
+@pytest.mark.parametrize(("given", "start"), [(8, 8), (None, 2), (1024, 16)])
 def test_where_the_search_starts(given: int | None, start: int) -> None:
-    """At the batch size that was given, else at two samples, whatever the suite's own is."""
-    first = next(BatchSize().attempts(Cell({"model": {"name": "m"}, "batch_size": given})))
+    """At the batch size that was given or is the model's own, else at two samples; never above the limit."""
+    first = next(BatchSize(limit=16).attempts(Cell({"model": {"name": "m"}, "batch_size": given})))
     assert first.cell.config["batch_size"] == start
 
 
