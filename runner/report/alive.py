@@ -6,7 +6,7 @@ import os
 import re
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -14,7 +14,7 @@ from statistics import median
 from runner.errors import UsageError
 from runner.report.console import failure_text, plain
 from runner.report.terminal import kind_of
-from runner.results.columns import Row
+from runner.results.columns import UNFINISHED, Row
 from runner.results.files import PENDING
 from runner.results.reader import Run, read_one, read_rows, run_folders
 from runner.results.run import CLAIM_FILE, REFUSAL_FILE, SWEEP_FILE, RunRecord, SweepRecord
@@ -32,13 +32,15 @@ class Job:
     """One run of the watched folder.
 
     `counts` are its final rows by kind, `left` the names of models without a row, `current` the one of them that has
-    begun, silent for `quiet_s`; `num_waiting` cells are to be measured a second time.
+    begun, silent for `quiet_s`; `num_waiting` cells are to be measured a second time. `num_unfinished` cells were
+    interrupted: only `resume` runs them again.
     """
 
     total: int
     counts: Mapping[str, int]
     left: tuple[str, ...]
     num_waiting: int
+    num_unfinished: int
     current: str
     quiet_s: float
     durations_s: tuple[float, ...]
@@ -46,7 +48,7 @@ class Job:
 
     @property
     def num_left(self) -> int:
-        """Cells without a final row."""
+        """Cells that whoever is at work on the run has yet to do."""
         return len(self.left) + self.num_waiting
 
 
@@ -58,6 +60,7 @@ class Progress:
     errors: tuple[str, ...]
     open: bool
     asked: int | None = None  # jobs that have cells of the sweep's shard, begun or not, where that is known
+    refused: tuple[str, ...] = ()  # why jobs of the sweep have no run; they are not among the asked ones
 
     @property
     def total(self) -> int:
@@ -66,8 +69,8 @@ class Progress:
 
     @property
     def done(self) -> int:
-        """Cells with a final row."""
-        return self.total - sum(job.num_left for job in self.jobs)
+        """Cells with a final row that `resume` keeps."""
+        return self.total - sum(job.num_left + job.num_unfinished for job in self.jobs)
 
     @property
     def running(self) -> list[Job]:
@@ -92,31 +95,45 @@ def look(directory: Path) -> Progress:
     jobs = tuple(map(job_of, runs))
     # A job may still be queued while nobody measures: then the process that launched the sweep holds its folder.
     launching = is_held(directory / CLAIM_FILE) or any(job.alive for job in jobs)
-    return Progress(jobs, tuple(errors_of(runs)), launching, asked_jobs(directory))
+    notes = list(refusals(directory))
+    refused = tuple(reason for code, reason in notes if code != "0")
+    return Progress(jobs, tuple(errors_of(runs)), launching, asked_jobs(directory, len(notes)), refused)
 
 
-def asked_jobs(directory: Path) -> int | None:
-    """Jobs of a sweep without those that passed over all of their cells; None of a run, or where it isn't known."""
+def refusals(directory: Path) -> Iterator[tuple[str, str]]:
+    """Exit code and reason of each job of a sweep that has no run; code 0: none of its cells is in the shard."""
+    if not (directory / SWEEP_FILE).is_file():
+        return
+    for note in directory.glob(f"**/{REFUSAL_FILE}"):
+        try:
+            code, _, reason = note.read_text(encoding="utf-8").partition("\n")[0].partition(" ")
+        except FileNotFoundError:  # the job begins anew
+            continue
+        if not (note.parent / RunRecord.FILE).exists():  # else it has begun, and only its resuming was refused
+            yield code, reason or "no reason was noted"  # a full disk leaves an empty file
+
+
+def asked_jobs(directory: Path, num_refused: int) -> int | None:
+    """Jobs of a sweep without those that were refused; None of a run, or where it isn't known.
+
+    A refused job is refused again by `resume`, so it isn't left to do.
+    """
     jobs = SweepRecord.load(directory).jobs if (directory / SWEEP_FILE).is_file() else None
-    return jobs and jobs - sum(map(_passed_over, directory.glob(f"**/{REFUSAL_FILE}")))
-
-
-def _passed_over(note: Path) -> bool:
-    try:
-        return note.read_text(encoding="utf-8").startswith("0 ")
-    except FileNotFoundError:  # the job begins anew
-        return False
+    return jobs and jobs - num_refused
 
 
 def job_of(run: Run) -> Job:
     """What is known of one run."""
     waiting = waiting_cells(run)
     current, last = running_cell(run)
+    ended = [row for row in run.rows if row["cell_id"] not in waiting]
+    final = [row for row in ended if row["status"] not in UNFINISHED]
     return Job(
         total=len(run.record.cells),
-        counts=Counter(kind_of(row) for row in run.rows if row["cell_id"] not in waiting),
+        counts=Counter(map(kind_of, final)),
         left=tuple(map(run.record.name, run.missing)),
         num_waiting=len(waiting),
+        num_unfinished=len(ended) - len(final),
         current=run.record.name(current) if current else "",
         quiet_s=max(0.0, time.time() - last) if current else 0.0,
         durations_s=tuple(row["cell_s"] for row in run.rows if row.get("cell_s")),

@@ -16,7 +16,7 @@ from rich.live import Live
 from rich.text import Text
 
 from runner.errors import UsageError
-from runner.report.alive import Job, Progress, look
+from runner.report.alive import NUM_ERRORS, Job, Progress, look
 from runner.report.console import joined, make_console, plain, print_line, short_path
 from runner.report.progress import duration
 from runner.report.terminal import KINDS
@@ -97,6 +97,9 @@ def describe(progress: Progress, directory: Path) -> Iterator[str]:
     yield from map(running_line, progress.running)
     if progress.left_s is not None:
         yield f"about {duration(progress.left_s)} left for what has begun"
+    if progress.refused:
+        yield f"{len(progress.refused)} job{'s' if len(progress.refused) > 1 else ''} refused:"
+        yield from (f"  {plain(reason)}" for reason in list(dict.fromkeys(progress.refused))[:NUM_ERRORS])
     if progress.errors:
         yield "last failures:"
         yield from (f"  {line}" for line in progress.errors)

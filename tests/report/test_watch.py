@@ -58,6 +58,18 @@ def test_a_killed_run(results, here, capsys: pytest.CaptureFixture[str]):
     assert f"stopped with 1 cell to do: python -m runner resume {run}" in capsys.readouterr().out
 
 
+def test_an_interrupted_run(results, here, capsys: pytest.CaptureFixture[str]):
+    """A row that `resume` replaces isn't done: neither is its run finished, nor is anybody at work on it."""
+    run = results({"a": {}, "b": {"status": "interrupted", "error": "SIGINT"}})
+    assert watch.main([str(run)]) == 0
+    text = capsys.readouterr().out
+    assert "1/2 cells done, 1 ok\n" in text
+    assert "b  interrupted: SIGINT" in text
+    assert f"stopped with 1 cell to do: python -m runner resume {run}" in text
+    with claimed(run):
+        assert not alive.look(run).running
+
+
 def test_a_run_on_another_machine(results):
     """Its lock isn't seen from here: it is alive as long as it writes."""
     run = results({"a": {}, "b": None})
@@ -88,16 +100,27 @@ def test_a_sweep_between_two_jobs(results, here, tmp_path: Path):
 
 
 def test_a_shard_of_a_sweep(results, here, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    """A job without cells of the shard is not waited for; one that was refused is still to do."""
+    """A job without cells of the shard is not waited for, nor is one that was refused and would be again."""
     sweep = tmp_path / "sweep"
     record_sweep(sweep, ["--multirun"], tmp_path, jobs=2)
     results({"a": {}}, "sweep/0", "sweep", 0)
     (sweep / "1").mkdir()
-    endings = {"2 out of bounds": "stopped with 1 job to do", "0 none of its cells is in select.shard=1/2": "finished"}
-    for note, ending in endings.items():
+    assert watch.main([str(sweep)]) == 0
+    assert "stopped with 1 job to do" in capsys.readouterr().out
+    for note, said in {"2 out of bounds": ["1 job refused:", "  out of bounds"], "0 no cell": []}.items():
         (sweep / "1" / "refused.txt").write_text(f"{note}\n")
         assert watch.main([str(sweep)]) == 0
-        assert ending in capsys.readouterr().out
+        assert capsys.readouterr().out.splitlines()[1:] == [*said, "finished"]
+
+
+def test_a_job_whose_resuming_was_refused(results, here, tmp_path: Path):
+    """It has begun, and its cells are counted: it isn't missing a second time."""
+    sweep = tmp_path / "sweep"
+    record_sweep(sweep, ["--multirun"], tmp_path, jobs=2)
+    run = results({"a": {}, "b": None}, "sweep/0", "sweep", 0)
+    (run / "refused.txt").write_text("2 measured in another environment\n")
+    progress = alive.look(sweep)
+    assert (progress.asked, progress.refused) == (2, ())
 
 
 def test_it_leaves_no_trace(results, here):
