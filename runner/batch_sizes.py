@@ -44,8 +44,16 @@ def _lines(path: str, lines: Iterable[str]) -> dict[str, int]:
 
 
 def _rows(path: str, lines: Iterable[str], run: Mapping[str, str | None]) -> dict[str, int]:
-    rows = [row for row in csv.DictReader(lines) if all((row.get(key) or None) == run.get(key) for key in SAME)]
-    found = {row["name"]: int(row[LARGEST]) for row in rows if row[LARGEST]}
+    reader = csv.DictReader(lines)
+    found: dict[str, int] = {}
+    for row in reader:
+        text = row[LARGEST]
+        if not text or any((row.get(key) or None) != run.get(key) for key in SAME):
+            continue
+        if not text.isdecimal() or int(text) < 1:
+            where = f"select.batch_size_file={path}, line {reader.line_num}"
+            raise UsageError(f"{where}: {LARGEST} is '{text}', which is not a whole number above 0")
+        found[row["name"]] = int(text)
     if not found:
         wanted = " ".join(f"{key}={value}" for key, value in run.items() if value)
         raise UsageError(f"select.batch_size_file={path} holds no batch size that was found for {wanted}")

@@ -51,6 +51,8 @@ def join(folders: Sequence[Path], into: Path) -> list[tuple[int, int]]:
     """
     found = [shard for folder in folders for shard in shards(folder)]
     sweeps = [folder for folder in found if (folder / SWEEP_FILE).is_file()]
+    if into.exists() and not into.is_dir():
+        raise UsageError(f"{into} is no folder: give a new or an empty one with --into")
     if into.exists() and any(into.iterdir()):
         raise UsageError(f"{into} is in use: give another folder with --into")
     if not sweeps:

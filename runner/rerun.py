@@ -29,17 +29,29 @@ BUILT = ("suite", "experiment", "backend", "optimizer", "parallel")
 
 def main(argv: Sequence[str]) -> int:
     """Run the cells again and compare; returns the exit code."""
-    parser = argparse.ArgumentParser(
+    try:
+        return rerun(parser().parse_args(argv))
+    except KeyboardInterrupt as stop:  # Python's own has no exit code: it comes where no cell runs
+        code: int = getattr(stop, "exit_code", 130)
+        return code
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    made = argparse.ArgumentParser(
         prog="python -m runner rerun",
         description="Run cells of RUN again, as its run.json has them, and compare the results with the old ones.",
         epilog=EPILOG,
     )
-    parser.add_argument("run", type=Path, help="folder of a run, or of a sweep when --cell is given")
-    parser.add_argument("--cell", metavar="ID", help="cell_id of the one cell to run; default: all of the run's")
-    parser.add_argument("--output", type=Path, metavar="DIR", help="new folder for the results; default: in outputs/")
-    given = parser.parse_args(argv)
+    made.add_argument("run", type=Path, help="folder of a run, or of a sweep when --cell is given")
+    made.add_argument("--cell", metavar="ID", help="cell_id of the one cell to run; default: all of the run's")
+    made.add_argument("--output", type=Path, metavar="DIR", help="new folder for the results; default: in outputs/")
+    return made
+
+
+def rerun(given: argparse.Namespace) -> int:
+    """What the arguments ask for; returns the exit code."""
     from runner.results.writer import WriteError
-    from runner.worker.signals import Interrupted
 
     try:
         old = find(given.run.absolute(), given.cell)
@@ -48,8 +60,6 @@ def main(argv: Sequence[str]) -> int:
     except (UsageError, WriteError) as error:
         print(error, file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1
-    except Interrupted as stop:
-        return stop.exit_code
     return verdict(comparison)
 
 

@@ -300,6 +300,15 @@ def test_lines_without_a_batch_size(tmp_path: Path, line: str) -> None:
         batch_sizes.read(str(path), {})
 
 
+@pytest.mark.parametrize("text", ["64x", "-2", "0", "6.5"])
+def test_rows_without_a_batch_size(tmp_path: Path, text: str) -> None:
+    """An edited CSV of experiment=batch_size: the file, the line and the value that is no batch size."""
+    path = tmp_path / "sizes.csv"
+    path.write_text(f"name,{batch_sizes.LARGEST}\nvgg16,64\nnone_fits,\nmlp,{text}\n")
+    with pytest.raises(UsageError, match=f"sizes.csv, line 4: largest_batch_size is '{text}'"):
+        batch_sizes.read(str(path), dict.fromkeys(batch_sizes.SAME))
+
+
 def test_batch_sizes_of_a_result(tmp_path: Path) -> None:
     """The CSV of experiment=batch_size: rows of the same suite, device, mode and precision that have an answer."""
     path = tmp_path / "batch_size.csv"

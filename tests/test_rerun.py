@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from runner.errors import UsageError
-from runner.rerun import find, limits_of
+from runner.rerun import find, limits_of, main
 from runner.results.reader import read_run
+from runner.worker.signals import Interrupted
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +70,18 @@ def test_a_failure_that_fails_again(tmp_path: Path, start: Any, toys: tuple[str,
     done = start(tmp_path, "rerun", "old", "--output", "new")
     assert done.returncode == 1, done.stdout + done.stderr
     assert "rerun: a cell failed" in done.stdout
+
+
+@pytest.mark.parametrize(("stop", "code"), [(KeyboardInterrupt(), 130), (Interrupted(15), 143)], ids=["early", "cell"])
+def test_interrupted(stop: KeyboardInterrupt, code: int, tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
+    """Ctrl-C before the first cell ends it like one while a cell runs: quietly, with the signal's exit code."""
+
+    def interrupted(*_: object) -> None:
+        raise stop
+
+    monkeypatch.setattr("runner.rerun.find", interrupted)
+    assert main([str(tmp_path)]) == code
+    assert capsys.readouterr().err == ""
 
 
 def test_what_can_not_be_rerun(first: Path, tmp_path: Path, start: Any) -> None:

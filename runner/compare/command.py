@@ -84,9 +84,13 @@ def _parsed(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def _percent(text: str) -> float:
-    value = float(text)
+    """A share. Raises ArgumentTypeError for what is no percentage."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
     if not 0 < value < 100:
-        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 100")
+        raise argparse.ArgumentTypeError(f"{text!r} is no percentage: give a number between 0 and 100, without a sign")
     return value / 100
 
 
@@ -203,6 +207,8 @@ def _output(given: argparse.Namespace) -> Path:
     if given.output is None:
         return (Path("outputs") / f"{datetime.now().astimezone():compare-%Y-%m-%d-%H-%M-%S}").absolute()
     output: Path = given.output
+    if output.exists() and not output.is_dir():
+        raise UsageError(f"{output} is no folder: give a new or an empty one with --output")
     if output.exists() and any(output.iterdir()):
         raise UsageError(f"{output} is not empty: choose another --output")
     return output.resolve()

@@ -59,7 +59,9 @@ def test_dynamobench_files(tmp_path: Path, maker: Any, capsys: Any) -> None:
         (["nowhere", "nowhere"], "no such file"),
         (["one"], "give two results"),
         (["one", "two", "three"], "give two results"),
-        (["a", "b", "--margin", "0"], "between 0 and 100"),
+        (["a", "b", "--margin", "0"], "'0' is no percentage: give a number between 0 and 100"),
+        (["a", "b", "--margin", "3%"], "'3%' is no percentage: give a number between 0 and 100"),
+        (["--git", "HEAD~1..HEAD", "--output", "file"], "file is no folder: give a new or an empty one with --output"),
         (["a", "b", "--adjust", "none"], "invalid choice"),
         (["a", "b", "--", "model=mlp"], "arguments after -- are for --git"),
         (["a", "--git", "HEAD~1.."], "leave BASE and NEW out"),
@@ -68,12 +70,21 @@ def test_dynamobench_files(tmp_path: Path, maker: Any, capsys: Any) -> None:
 def test_bad_usage(words: list[str], said: str, capsys: Any, tmp_path: Path, monkeypatch: Any) -> None:
     """Exit code 2 and a sentence, without a traceback."""
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
     try:
         code = main(words)
     except SystemExit as left:
         code = left.code  # type: ignore[assignment]
     assert code == 2
     assert said in capsys.readouterr().err
+
+
+def test_a_model_that_can_not_be_loaded_any_more(maker: Any, capsys: Any) -> None:
+    """One line and exit code 1, although its new row has no batch size."""
+    lost = {"status": "load_error", "error": "no such file"}
+    runs = [str(maker.run({"a": row}, config={"batch_size": None})) for row in ({"batch_size": 8}, lost)]
+    assert main(runs) == 1
+    assert "ok -> load_error: no such file" in " ".join(capsys.readouterr().out.split())
 
 
 def test_latency_needs_several_processes(maker: Any, capsys: Any) -> None:
