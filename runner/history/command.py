@@ -71,10 +71,10 @@ def _action(
 
 
 def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not at least 1")
-    return value
+    """A number of results. Raises ArgumentTypeError for anything else."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of results: give 1 or more")
+    return int(text)
 
 
 def _runs(paths: Sequence[Path]) -> list[object]:
@@ -82,6 +82,8 @@ def _runs(paths: Sequence[Path]) -> list[object]:
 
     missing = next((path for path in paths if not path.is_dir()), None)
     if missing:
+        if missing.exists():
+            raise UsageError(f"{missing} is a file: give the folder of its run, such as {missing.parent}")
         raise UsageError(f"{missing}: there is no such folder")
     return [run for path in paths for run in read_run(path).runs]
 

@@ -112,6 +112,8 @@ def opened(where: str, create: bool) -> Iterator[Database]:
 
 @contextmanager
 def _sqlite(path: Path, create: bool) -> Iterator[Database]:
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder: --db takes a SQLite file, such as {path / 'history.sqlite'}")
     if not create and not path.is_file():
         raise UsageError(f"{path}: there is no such history; `python -m runner history add RUN --db {path}` makes it")
     connection = None

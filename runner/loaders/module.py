@@ -75,6 +75,8 @@ class Module(WithPolicies):
     def _check(self) -> None:
         if not (self.path and self.class_name):
             raise UsageError("suite=module needs both suite.path=FILE.py and suite.class_name=NAME")
+        if not Path(self.path).exists():
+            raise UsageError(f"suite.path: there is no file '{self.path}'")
         if not (self.path.endswith(".py") and Path(self.path).is_file()):
             raise UsageError(f"suite.path must be a Python file (*.py), and '{self.path}' is not")
 

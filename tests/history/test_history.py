@@ -178,8 +178,11 @@ def test_bad_input(ask: Any, nightly: Path, tmp_path: Path) -> None:
         connection.execute("CREATE TABLE t (x)")
     for words, said in (
         (("add", tmp_path / "nowhere", "--db", db), "there is no such folder"),
+        (("add", foreign, "--db", db), f"text.sqlite is a file: give the folder of its run, such as {tmp_path}"),
         (("add", tmp_path, "--db", db), "holds no run"),
         (("show", "a", "--db", db), "there is no such history"),
+        (("show", "a", "--db", tmp_path), f"--db takes a SQLite file, such as {tmp_path}/history.sqlite"),
+        (("add", nightly / "00", "--db", tmp_path), "is a folder: --db takes a SQLite file"),
         (("show", "a", "--db", foreign), "can't be used as a history"),
         (("show", "a", "--db", tmp_path / "other.sqlite"), "can't be used as a history"),
         (("add", nightly / "00", "--db", "mysql://host/db"), "postgresql://"),
@@ -187,6 +190,15 @@ def test_bad_input(ask: Any, nightly: Path, tmp_path: Path) -> None:
         code, _, err = ask(*words)
         assert (code, said in err) == (2, True), err
     assert not db.exists()
+
+
+@pytest.mark.parametrize("text", ["x", "0", "-1", "2.5"])
+def test_counts_that_are_none(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The sentence has the word that was given, and what to give instead."""
+    with pytest.raises(SystemExit) as stop:
+        main(["show", "a", "--last", text])
+    assert stop.value.code == 2
+    assert f"{text!r} is no number of results: give 1 or more" in capsys.readouterr().err
 
 
 def test_a_future_format(ask: Any, nightly: Path, tmp_path: Path) -> None:

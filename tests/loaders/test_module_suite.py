@@ -176,9 +176,9 @@ def test_names_are_checked(tmp_path: Path) -> None:
         Module().names()
     with pytest.raises(UsageError, match=r"needs both"):
         Module(path="net.py").names()
-    with pytest.raises(UsageError, match=r"must be a Python file \(\*.py\), and '.*none.py' is not"):
+    with pytest.raises(UsageError, match=r"suite\.path: there is no file '.*none\.py'"):
         Module(str(tmp_path / "none.py"), "Net").names()
-    with pytest.raises(UsageError, match=r"must be a Python file"):
+    with pytest.raises(UsageError, match=r"must be a Python file \(\*.py\), and '.*' is not"):
         Module(str(tmp_path), "Net").names()
 
 
