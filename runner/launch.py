@@ -26,6 +26,7 @@ from omegaconf.errors import OmegaConfBaseException
 from runner import arguments, catalog, guard, launchers, registry
 from runner.config import conf_dir
 from runner.errors import UsageError
+from runner.results.command import shell_word
 from runner.worker.signals import Interrupted
 
 INTERRUPTED = (130, 143)
@@ -153,7 +154,7 @@ def sentence(error: BaseException) -> str:
     if isinstance(error, OverrideParseException):
         return ungrammatical(error.override)
     if several := re.search(r"Ambiguous value for argument '(.*)'", str(error)):
-        return f"'{several[1]}' names several values: add --multirun for a job each, or quote it: \"{several[1]}\""
+        return f"'{several[1]}' names several values: add --multirun for a job each, or quote it: {quoted(several[1])}"
     if unused := re.search(r"Could not override '(.*)'\.\s*No match in the defaults list", str(error)):
         return f"'{unused[1]}' is no group, or one that this experiment does not use; see them with --info defaults"
     lines = [line.strip() for line in str(error).splitlines() if line.strip() and not NOISE.match(line)]
@@ -172,6 +173,13 @@ def similar_keys(error: OmegaConfBaseException) -> list[str]:
     names = [field.name for field in dataclasses.fields(kind)] if dataclasses.is_dataclass(kind) else []
     given = str(error.key).rpartition(".")[2]
     return [] if given in names else difflib.get_close_matches(given, names)  # a known key has a wrong value
+
+
+def quoted(word: str) -> str:
+    """The argument as one text: the inner quotes are for Hydra, the outer ones for the shell, which takes them off."""
+    name, _, value = word.partition("=")
+    escaped = value.replace('"', r"\"")
+    return shell_word(f'{name}="{escaped}"')
 
 
 def ungrammatical(word: str) -> str:

@@ -15,6 +15,9 @@ from runner.results.reader import read_one
 from runner.results.run import SWEEP_FILE, RunRecord, SweepRecord
 from runner.results.status import cells_to_run
 
+#: Keys of a command that decide none of its cells: `resume` sets them.
+STEERING = frozenset({"resume", "other_env", "hydra.run.dir", "hydra.sweep.dir"})
+
 
 def main(argv: Sequence[str]) -> int:
     """Replay the command that DIR records, for the cells that are not final; returns the exit code."""
@@ -72,16 +75,31 @@ def open_run(directory: Path, record: RunRecord, which: str | None, other_env: b
         raise UsageError(f"{directory} holds the results of another run: choose another directory or resume it")
     before = RunRecord.load(directory)
     if set(before.cells) != set(record.cells):
-        raise UsageError(
-            f"{directory} is of another configuration: {len(set(record.cells) - set(before.cells))} of "
-            f"{len(record.cells)} cells are not in its run.json; resume it with `python -m runner resume {directory}`"
-        )
+        raise UsageError(other_cells(directory, before, record))
     if before.env_id != record.env_id and not other_env:
         raise UsageError(
             f"{directory} was measured in another environment ({differences(before, record)}): "
             "results would not be comparable; add --other-env (other_env=true) to go on all the same"
         )
     return cells_to_run(record.cells, read_one(directory).rows, which, strict)
+
+
+def other_cells(directory: Path, before: RunRecord, now: RunRecord) -> str:
+    """Why cells that aren't those of run.json don't run in its folder, and what to do."""
+    absent = f"{len(set(now.cells) - set(before.cells))} of {len(now.cells)} cells are not in its run.json"
+    if _own(before.command) != _own(now.command):
+        told = f"{directory} is of another configuration: {absent}"
+        return f"{told}; resume it with `python -m runner resume {directory}`"
+    if set(before.cells) < set(now.cells):
+        told = f"{directory} lacks cells of its command, as a merge without all shards does: {absent}"
+        return f"{told}; merge again with the missing shard, or run the command anew, into another folder"
+    told = f"{directory} is of the same command, which makes other cells now: {absent}"
+    return f"{told}; run the command anew, into another folder"
+
+
+def _own(command: Sequence[str]) -> list[str]:
+    """The words that the user chose."""
+    return [word for word in command if key(word) not in STEERING]
 
 
 def differences(before: RunRecord, now: RunRecord) -> str:

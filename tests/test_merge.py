@@ -51,11 +51,19 @@ def test_shards_are_the_whole(cli: Any, shards: Path, tmp_path: Path) -> None:
 
 
 def test_a_shard_is_missing(cli: Any, shards: Path, tmp_path: Path) -> None:
-    """What the others have is joined, with a sentence on the one that lacks and the exit code of an incomplete run."""
+    """What the others have is joined, with a sentence on the one that lacks and the exit code of an incomplete run.
+
+    `resume` can't bring its cells, and says what does.
+    """
     done = cli("merge", str(shards / "2"))
     assert done.returncode == 1, done.stderr
     assert "not among these folders: select.shard=1/2;" in done.stderr
     assert cells(tmp_path / "merged") == cells(shards / "2")
+    again = cli("resume", "merged")
+    assert (again.returncode, again.stderr.count("\n")) == (2, 1), again.stderr
+    assert "lacks cells of its command" in again.stderr
+    assert "merge again with the missing shard, or run the command anew, into another folder" in again.stderr
+    assert "python -m runner resume" not in again.stderr
 
 
 def test_a_sweep_is_the_whole(cli: Any, shards: Path, tmp_path: Path, toys: tuple[str, str]) -> None:
@@ -188,8 +196,17 @@ def test_a_cell_twice_is_refused(cli: Any, shards: Path, parts: Path) -> None:
 
 
 def test_nothing_to_merge(cli: Any, tmp_path: Path) -> None:
-    """A folder without a run, and a target that is in use."""
+    """A folder without a run."""
     (tmp_path / "merged").mkdir()
     done = cli("merge", "merged")
     assert done.returncode == 2
     assert "holds no run" in done.stderr
+
+
+def test_a_target_that_is_no_folder(cli: Any, shards: Path, tmp_path: Path) -> None:
+    """A file where the whole should go is refused, and stays as it is."""
+    (tmp_path / "notes.txt").write_text("mine")
+    done = cli("merge", str(shards / "1"), "--into", "notes.txt")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert "notes.txt is no folder: give a new or an empty one with --into" in done.stderr
+    assert (tmp_path / "notes.txt").read_text() == "mine"

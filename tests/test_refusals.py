@@ -19,6 +19,10 @@ WRONG = {
     ("device.cpus=0|4096", "plan=true"): "device.cpus is 4096 but this process may only use CPUs",
     ("device.cpus=first",): "device.cpus is 'first': it must be a list of CPUs (0-3,8), several (0-3|4-7), or numa",
     ("measure.affinity=3-0", "plan=true"): "measure.affinity is '3-0': it must be inherit, or a list of CPUs",
+    ("device.cpus=0", "measure.affinity=1", "plan=true"): "device.cpus=0 and measure.affinity=1 say the same thing",
+    ("device=cpu", "measure.clock=device"): "measure.clock=device needs timing events and device=cpu has none: use",
+    ("suite.scale=small", "model=mlp", "plan=true"): "Key 'scale' not in 'Demo'",
+    ("suite=torchbench", "suite.checkout=/nowhere", "model=resnet18"): "suite.checkout=/nowhere is no checkout of",
     ("isolation=none", "parallel=ddp", "parallel.nproc=2"): "parallel=ddp needs 2: use isolation=fork or spawn",
     ("isolation=none", "parallel=ddp", "plan=true"): "parallel=ddp needs",
     ("parallel=ddp", "measure.clock=device", "plan=true"): "measure.clock=device reads each rank's own time",
@@ -94,6 +98,15 @@ def test_a_plan_leaves_what_was_there(cli: Any, tmp_path: Path) -> None:
 def test_flags_of_hydra_that_do_not_fit(cli: Any, words: tuple[str, ...], part: str) -> None:
     """One sentence, as for everything else that is mistyped."""
     assert part in said(cli(*words))
+
+
+def test_several_values_without_multirun(cli: Any) -> None:
+    """The advice can be pasted into a shell: its quotes reach Hydra, and the text is one value."""
+    advice = said(cli("tag=a,b", "plan=true")).rpartition("quote it: ")[2]
+    assert shlex.split(advice) == ['tag="a,b"']
+    assert cli(*shlex.split(advice), "plan=true", "model=mlp").returncode == 0
+    (word,) = shlex.split(said(cli('tag="x, y",b', "plan=true")).rpartition("quote it: ")[2])
+    assert cli(word, "plan=true", "model=mlp").returncode == 0
 
 
 def test_versions(cli: Any, tmp_path: Path) -> None:
