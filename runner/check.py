@@ -11,7 +11,6 @@ from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-import numpy as np
 import torch
 
 from runner import compare_outputs, reference, state
@@ -25,7 +24,7 @@ from runner.parallel import agreement
 from runner.results import verdicts
 from runner.results.columns import Phase, Status
 from runner.results.tensors import Comparison, TensorResult, merge
-from runner.trees import Container, Flat
+from runner.trees import Flat
 from runner.verdict import Verdict
 from runner.workload import Mode, Workload
 
@@ -75,6 +74,7 @@ class Check:
         self._rules: dict[str, Rule] = {}
         self._apart: dict[str, compare_outputs.Distance] = {}  # eager from the reference, by group
         self._noise: dict[str, TensorResult] = {}
+        self._by_precision: dict[str, TensorResult] = {}  # eager's whole numbers from the reference's
         self._rounding: dict[str, TensorResult] | None = None
         self._by_seed: dict[str, TensorResult] | None = None
 
@@ -105,6 +105,7 @@ class Check:
             self._reference = self._run_reference() if self.settings.reference else None
             self._require_usable_reference()
             self._rules = {name: self._rule(name) for name in self._eager.groups}
+            self._compare_whole_numbers()
             for _ in range(1, self.settings.eager_runs):
                 self._add_noise(self._run(self.workload.model, "eager_2nd_run_fail", "eager_2nd_run_OOM", Phase.EAGER))
         except _StopError as stop:
@@ -270,7 +271,7 @@ class Check:
         reason = ""
         if any(compare_outputs.all_nan(groups[name]) for name in names):
             reason = "eager's output is NaN throughout: there is nothing to compare with"
-        elif not any(_holds_values(leaf) for name in names for leaf in groups[name].values()):
+        elif not any(compare_outputs.holds_values(leaf) for name in names for leaf in groups[name].values()):
             reason = "eager's output holds no number: there is nothing to compare"
         if reason:
             raise _StopError(self._verdict(verdicts.REFERENCE_UNUSABLE, reason))
@@ -331,7 +332,7 @@ class Check:
     def _reference_problem(self, name: str) -> str:
         assert self._reference is not None
         eager, wide = self._eager.groups[name], self._reference.groups[name]
-        if _forms(eager) != _forms(wide):
+        if compare_outputs.forms(eager) != compare_outputs.forms(wide):
             return f"{name}: the reference has another structure or other shapes than eager"
         if not self._is_first(name):
             return ""
@@ -341,6 +342,17 @@ class Check:
                 f"{name}: eager is {apart.relative:.2g} away from its own {self.reference_word} reference, relatively"
             )
         return ""
+
+    def _compare_whole_numbers(self) -> None:
+        """Keep how far rounding alone moves eager's whole numbers: an argmax, a count, a pixel.
+
+        Nothing is known of a model that draws random numbers: the reference's may be others.
+        """
+        if self._reference is None or self._draws.found:
+            return
+        for name, rule in self._rules.items():
+            eager, wide = (compare_outputs.whole_numbers(r.groups[name]) for r in (self._eager, self._reference))
+            self._by_precision |= {t.tensor: t for t in compare_outputs.compare(eager, wide, None, rule).tensors}
 
     def _add_noise(self, other: Result) -> None:
         """Keep how far another eager run is from the first."""
@@ -408,12 +420,17 @@ class Check:
         failures = comparison.failures
         if agreement.everywhere(not failures):
             return verdicts.PASS
-        if agreement.everywhere(all(_excuses(self._noise.get(t.tensor), t) for t in failures)):
+        if agreement.everywhere(all(self._is_excused(t) for t in failures)):
             return verdicts.PASS_WITHIN_EAGER_NOISE
         if agreement.everywhere(all(t.rmse is not None for t in failures)) and self._is_rounding(comparison):
             return verdicts.PASS_WITHIN_EAGER_NOISE
         noisy = all(t.tensor in self._noise and not self._noise[t.tensor].ok for t in failures)
         return verdicts.EAGER_TWO_RUNS_DIFFER if agreement.everywhere(noisy) else verdicts.FAIL_ACCURACY
+
+    def _is_excused(self, found: TensorResult, *more: dict[str, TensorResult]) -> bool:
+        """Whether one of eager's own differences accounts for a failure."""
+        noises = (noise.get(found.tensor) for noise in (self._noise, self._by_precision, *more))
+        return any(noise is not None and noise.excuses(found, NOISE_MULTIPLIER) for noise in noises)
 
     def _is_explained_by_seed(self, comparison: Comparison) -> bool:
         """Whether what differs is as far from eager as eager with other seeds; the optimizer's part draws nothing."""
@@ -423,18 +440,21 @@ class Check:
                 words = ("eager_2nd_run_fail", "eager_2nd_run_OOM", Phase.EAGER)
                 self._keep_largest(self._by_seed, self._run(self.workload.model, *words, self.settings.seed + i))
         kept, failures = self._eager.groups.get("parameters", ()), comparison.failures
-        differing = {name: noise for name, noise in self._by_seed.items() if not noise.ok}
-        excused = (_excuses(differing.get(t.tensor), t, SEED_MULTIPLIER) for t in failures)
-        return agreement.everywhere(all(excused) and not any(t.tensor in kept for t in failures))
+        differing = {name: noise for name, noise in self._by_seed.items() if not noise.ok and name not in kept}
+        excused = (t.tensor in differing and differing[t.tensor].excuses(t, SEED_MULTIPLIER) for t in failures)
+        return agreement.everywhere(all(excused))
 
     def _is_rounding(self, comparison: Comparison) -> bool:
         """Whether eager is about as far from itself where it rounds otherwise; taken once there is a failure.
 
         Its parameters are a rounding error off, or what a device rounds to TF32 isn't. In training a rounding error can
-        turn a ReLU on or off, and gradients jump; that condemns nobody. Below float32 eager's distance from the
-        reference tells as much.
+        turn a ReLU on or off, and gradients jump; that condemns nobody. Whole numbers jump in inference too. Below
+        float32 eager's distance from the reference tells as much.
         """
-        if self.workload.mode is Mode.inference or reference.is_low_precision(self.workload):
+        if reference.is_low_precision(self.workload):
+            return False
+        whole = all(t.num_differing is not None for t in comparison.failures)
+        if self.workload.mode is Mode.inference and not agreement.everywhere(whole):
             return False
         if self._rounding is None:
             self._rounding = {}
@@ -445,10 +465,7 @@ class Check:
                 self._restore()
                 state.nudge(self.workload.parameters().values(), i)
                 self._keep_largest(self._rounding, self._collect(self.workload, self.workload.model, self._inputs))
-        noises = (self._noise, self._rounding)
-        return agreement.everywhere(
-            all(any(_excuses(noise.get(t.tensor), t) for noise in noises) for t in comparison.failures)
-        )
+        return agreement.everywhere(all(self._is_excused(t, self._rounding) for t in comparison.failures))
 
 
 def check(
@@ -469,20 +486,6 @@ def check(
         return (found or opened.judge(candidate)).without_result()
 
 
-def _excuses(noise: TensorResult | None, found: TensorResult, multiplier: float = NOISE_MULTIPLIER) -> bool:
-    """Whether eager's own difference is not much smaller than the backend's."""
-    if noise is None or noise.rmse is None or found.rmse is None:
-        return False
-    return found.max_abs_err != float("inf") and found.rmse <= multiplier * noise.rmse
-
-
-def _holds_values(leaf: Any) -> bool:
-    """Whether a part of an output is a number or has some."""
-    if isinstance(leaf, torch.Tensor):
-        return leaf.numel() > 0
-    return leaf.size > 0 if isinstance(leaf, np.ndarray) else isinstance(leaf, int | float | complex)
-
-
 def is_oom(error: BaseException) -> bool:
     """Whether an exception says that memory ran out, on any device."""
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)
@@ -494,7 +497,3 @@ def _is_compiler_error(error: BaseException) -> bool:
 
 def _as_reference(leaf: Any) -> Any:
     return reference.widen(leaf, torch.float64) if isinstance(leaf, torch.Tensor) else leaf
-
-
-def _forms(flat: Flat) -> dict[str, Any]:
-    return {path: getattr(leaf, "shape", leaf if isinstance(leaf, Container) else None) for path, leaf in flat.items()}

@@ -7,7 +7,7 @@ The verdict on two tensors of equal shape follows the rule of `torch._dynamo.uti
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -36,8 +36,9 @@ _HIGH_TOL = 2e-2  # a tolerance of this or more marks a model that is known to b
 class Rule:
     """When two tensors count as equal.
 
-    `tol` is the absolute and the relative tolerance. `scale` multiplies the absolute one (and the term tol/10 of the
-    RMSE rule): values of magnitude 1e-6 would otherwise equal anything of that size. 1 is what `same` does.
+    `tol` is the absolute and the relative tolerance; whole numbers and booleans have none. `scale` multiplies the
+    absolute one (and the term tol/10 of the RMSE rule): values of magnitude 1e-6 would otherwise equal anything of that
+    size. 1 is what `same` does.
     """
 
     tol: float = 1e-4
@@ -72,6 +73,8 @@ def compare(eager: Any, backend: Any, reference: Any = None, rule: Rule | None =
     - elements that aren't finite on some side have to agree within the tolerance by themselves, and RMSE is taken over
       the others: two NaN errors are no pass. Where eager alone overflowed, being close to the reference is;
     - the cosine rule looks at lengths too, so that a scaled output is not equal;
+    - whole numbers and booleans (ids, counts, masks) have to be equal, for a token's neighbour is another token; a
+      reference's say nothing here, not even by their shape;
     - complex tensors have RMSE errors as real ones do; numpy values are compared as tensors are, Python's complex
       numbers as floats;
     - all fields of every output class count, and any class can be looked into.
@@ -138,6 +141,8 @@ def _python_dtype(leaf: Any) -> torch.dtype | None:
 
 def _compare_tensors(name: str, tensors: list[torch.Tensor], rule: Rule) -> TensorResult:
     eager, backend = tensors[:2]
+    if is_whole(eager) and is_whole(backend):
+        tensors, rule = tensors[:2], replace(rule, tol=0.0, cosine=False)
     base = TensorResult(name, True, "", "x".join(map(str, eager.shape)), str(eager.dtype).removeprefix("torch."))
     reason = _form_difference(tensors, rule)
     if reason:
@@ -221,12 +226,7 @@ def _near(eager: torch.Tensor, backend: torch.Tensor, rule: Rule) -> dict[str, f
 
 def _comparable(tensor: torch.Tensor) -> torch.Tensor:
     """In a dtype that `torch.isclose` knows, unchanged where possible."""
-    dtype = tensor.dtype
-    if dtype == torch.bool:
-        return tensor.to(torch.uint8)
-    narrow = dtype.is_floating_point and dtype.itemsize == 1
-    unsigned = dtype in (torch.uint16, torch.uint32, torch.uint64)
-    return _wide(tensor) if narrow or unsigned else tensor
+    return _wide(tensor) if tensor.dtype.itemsize == 1 else tensor
 
 
 def _chunks(*tensors: torch.Tensor | None) -> Iterator[tuple[Any, ...]]:
@@ -259,12 +259,19 @@ class _Sums:
         rule = self.rule
         nan = rule.equal_nan or rule.cosine
         atol = rule.tol * rule.scale
-        far = ~torch.isclose(_comparable(eager), _comparable(backend), rule.tol, atol, equal_nan=nan)
+        whole = is_whole(eager)
+        if whole:
+            far = eager != backend
+        else:
+            far = ~torch.isclose(_comparable(eager), _comparable(backend), rule.tol, atol, equal_nan=nan)
         e, b = _wide(eager), _wide(backend)
         r = e if reference is None else _wide(reference)
         both = e.isfinite() & b.isfinite()
         finite = both & r.isfinite()
-        error = _where(both, (e - b).abs()).masked_fill(far & ~both, math.inf)
+        apart = (e - b).abs()
+        if whole:
+            apart = apart.maximum(far.to(apart.dtype))  # wide floats have gaps between large whole numbers
+        error = _where(both, apart).masked_fill(far & ~both, math.inf)
         relative = error / (rule.scale + _where(e.isfinite(), e.abs()))
         found = {
             "far": far.sum(),
@@ -275,7 +282,7 @@ class _Sums:
             "max_e_off": ~e.isfinite().all(),
             "max_b_off": ~b.isfinite().all(),
             "max_r_off": ~r.isfinite().all(),
-            "dd": _where(finite, (e - b).abs().square()).sum(),
+            "dd": _where(finite, apart.square()).sum(),
             "er": _where(finite, (e - r).abs().square()).sum(),
             "br": _where(finite, (b - r).abs().square()).sum(),
             "ee": _where(finite, e.abs().square()).sum(),
@@ -329,7 +336,12 @@ def _judge(base: TensorResult, sums: _Sums, rule: Rule, multiplier: float) -> Te
     if sums.reference is not None:
         allowed = multiplier * sums.rms("er") + rule.tol * rule.scale / 10
         values |= {"rmse_eager": sums.rms("er"), "rmse_backend": sums.rms("br"), "rmse_allowed": allowed}
-    reason = _value_difference(sums, rule, values) if sums.values["far"] else ""
+    reason = ""
+    if is_whole(sums.eager):
+        count = values["num_differing"] = int(sums.values["far"])
+        reason = f"{count} of {sums.eager.numel()} elements differ, and {base.dtype} has no tolerance" if count else ""
+    elif sums.values["far"]:
+        reason = _value_difference(sums, rule, values)
     return _failed(base, reason, **values) if reason else TensorResult(**{**base.row(), **values})
 
 
@@ -409,6 +421,32 @@ def _floating(tree: Flat) -> Iterator[torch.Tensor]:
 
 def _is_floating(leaf: Any) -> bool:
     return isinstance(leaf, torch.Tensor) and (leaf.is_floating_point() or leaf.is_complex())
+
+
+def is_whole(leaf: Any) -> bool:
+    """Whether a leaf is a tensor of whole numbers or booleans."""
+    return isinstance(leaf, torch.Tensor) and not _is_floating(leaf)
+
+
+def whole_numbers(tree: Flat) -> Flat:
+    """The tensors of whole numbers and booleans."""
+    return Flat({path: leaf for path, leaf in tree.items() if is_whole(leaf)})
+
+
+def forms(tree: Flat) -> dict[str, Any]:
+    """What eager and a reference have in common; how many whole numbers a tensor has may hang on rounding."""
+    return {path: None if is_whole(leaf) else _form(leaf) for path, leaf in tree.items()}
+
+
+def _form(leaf: Any) -> Any:
+    return getattr(leaf, "shape", leaf if isinstance(leaf, Container) else None)
+
+
+def holds_values(leaf: Any) -> bool:
+    """Whether a part of an output is a number or has some."""
+    if isinstance(leaf, torch.Tensor):
+        return leaf.numel() > 0
+    return leaf.size > 0 if isinstance(leaf, np.ndarray) else isinstance(leaf, int | float | complex)
 
 
 def _dense(tensor: torch.Tensor) -> torch.Tensor:

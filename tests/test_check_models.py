@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, replace
 from typing import Any
 
+import pytest
 import torch
 from torch import nn
 
 from runner import state
-from runner.check import CheckSettings, check
+from runner.check import Check, CheckSettings, check
 from runner.results.columns import Status
-from runner.workload import Mode, Workload
+from runner.workload import Mode, Precision, Workload
 
 
 def workload(model: nn.Module, mode: Mode = Mode.inference, **values: Any) -> Workload:
@@ -265,3 +267,90 @@ def test_jumps_that_no_rounding_explains() -> None:
         return w.model(x) + nn.functional.pad(more - more.detach(), (2000, 1996))
 
     assert check(w, wrong).accuracy == "fail_accuracy"
+
+
+class Ids(nn.Module):
+    """What a matrix product gives, and the ids of its largest entries; two of them tie for a unit vector."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        weight = torch.randn(8, 32, generator=torch.Generator().manual_seed(1))
+        weight[0, 3] = weight[0, 4] = 5.0
+        self.weight = nn.Parameter(weight)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        product = x @ self.weight
+        return product, product.argmax(1) + 20_000
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("mode", list(Mode))
+def test_wrong_ids(mode: Mode, dtype: str) -> None:
+    """Ids that are off by one are wrong, in every precision and mode, though floats would be well within tolerance."""
+    w = workload(Ids(), mode, loss=lambda output: output[0].square().mean()).cast(Precision(dtype, dtype))
+    assert check(w, w.model).accuracy == "pass"
+    wrong = check(w, lambda x: (w.model(x)[0], w.model(x)[1] + 1))
+    assert wrong.accuracy == "fail_accuracy"
+    assert "8 of 8 elements differ" in wrong.reason
+
+
+@pytest.mark.parametrize("mode", list(Mode))
+def test_ids_that_rounding_moves(mode: Mode) -> None:
+    """Ids may be those that eager gives when its parameters are a rounding error off, in inference too."""
+    x = torch.randn(8, 8, generator=torch.Generator().manual_seed(2))
+    x[0] = torch.eye(8)[0]
+    w = workload(Ids(), mode, args=(x,), loss=lambda output: output[0].square().mean())
+
+    def rounding(x: torch.Tensor) -> Any:
+        product = x @ w.model.weight
+        return product, 20_031 - product.flip(1).argmax(1)
+
+    assert check(w, w.model).accuracy == "pass"
+    assert check(w, rounding).accuracy == "pass_within_eager_noise"
+    assert check(w, lambda x: (rounding(x)[0], rounding(x)[1] + 1)).accuracy == "fail_accuracy"
+
+
+class Pixels(nn.Module):
+    """Rounds to whole numbers what its dtype has rounded already; others in number if `growing`, as boxes are."""
+
+    def __init__(self, growing: bool = False) -> None:
+        super().__init__()
+        self.growing = growing
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        pixels = (x.sigmoid() * 255).round().to(torch.uint8)
+        return x, torch.cat([pixels, pixels]) if self.growing and x.dtype is torch.float64 else pixels
+
+
+@pytest.mark.parametrize("growing", [False, True])
+def test_whole_numbers_of_a_reference(growing: bool) -> None:
+    """One that gives others is a reference still, and tells how far a backend's may be from eager's."""
+    w = workload(Pixels(growing), args=(torch.randn(64, 64),)).cast(Precision("bf16", "bfloat16"))
+    same, finer = (check(w, f) for f in (w.model, lambda x: (x, w.model(x.float())[1])))
+    assert (same.accuracy, same.reference) == ("pass", "fp64")
+    assert finer.accuracy == ("fail_accuracy" if growing else "pass_within_eager_noise")
+    assert check(w, lambda x: (x, w.model(x)[1] + 9)).accuracy == "fail_accuracy"
+
+
+class Unsteady(nn.Module):
+    """One of its ids is another one in each call."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = itertools.count()
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        ids = torch.arange(20_000, 20_000 + len(x))
+        ids[0] += 500 * (next(self.calls) % 2)
+        return x, ids
+
+
+def test_ids_that_differ_in_eager() -> None:
+    """What eager does to one id is allowed to one id, not to all of them."""
+    w = workload(Unsteady())
+    settings = CheckSettings(reference=False, iterations=1)
+    one, all_of_them = (torch.arange(20_000, 20_008) + torch.tensor(shift) for shift in ([500] + [0] * 7, [1] * 8))
+    with Check(w, settings) as opened:
+        assert opened.baseline() is None
+        assert opened.judge(lambda x: (x, one)).accuracy == "pass_within_eager_noise"
+        assert opened.judge(lambda x: (x, all_of_them)).accuracy == "eager_two_runs_differ"

@@ -104,7 +104,7 @@ def nest(draw: Any, items: list[Any], shape: int) -> Any:
 @settings(max_examples=2500, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.data())
 def test_agrees_with_same(data: Any) -> None:
-    """Wherever structure and shapes agree and all values are finite, the verdict is that of torch's own function."""
+    """Wherever structure and shapes agree, all values are finite and whole numbers equal, so is torch's own verdict."""
     drawn = [data.draw(leaves()), data.draw(leaves())]
     rule, theirs = data.draw(rules())
     shape = data.draw(st.integers(0, 3))
@@ -113,7 +113,10 @@ def test_agrees_with_same(data: Any) -> None:
     # Upstream takes eager for a missing reference: in float64 its RMSE rule then allows tol / 10 rather than tol.
     if wide is None and any(leaf[0].dtype == torch.float64 for leaf in drawn):
         wide = eager
-    assert compare(eager, backend, wide, rule).ok == same(eager, backend, wide, **theirs)
+    whole = [leaf for leaf in drawn[: 2 if shape else 1] if leaf[0].dtype in WHOLE]
+    counted = [leaf for leaf in whole if rule.iou is None or leaf[0].dtype != torch.bool]
+    equal = all(torch.equal(leaf[0], leaf[1]) for leaf in counted)
+    assert compare(eager, backend, wide, rule).ok == (equal and same(eager, backend, wide, **theirs))
 
 
 @settings(max_examples=500, deadline=None)
@@ -300,6 +303,21 @@ def test_scale_makes_small_values_count() -> None:
     assert upstream(eager, backend, exact) == "True"
     assert compare(eager, backend, exact).ok
     assert not compare(eager, backend, exact, Rule(scale=1e-6)).ok
+
+
+@pytest.mark.parametrize("rule", [Rule(1e-4), Rule(1e-2), Rule(1e-2, cosine=True), Rule(max_multiplier=True)])
+@pytest.mark.parametrize("dtype", [torch.int32, torch.int64, torch.uint16, torch.uint64])
+def test_whole_numbers_have_no_tolerance(rule: Rule, dtype: torch.dtype) -> None:
+    """A token's id that is off by one is another token, however large it is and whatever a reference says."""
+    eager, backend = (torch.arange(20_000 + i, 20_016 + i).to(dtype) for i in range(2))
+    if dtype is torch.int64:
+        assert upstream(eager, backend, None, rule.cosine, rule.tol) == "True"
+        eager, backend = eager + 2**60, backend + 2**60
+    found = compare(eager, backend, torch.zeros(3), rule).worst
+    assert found is not None
+    assert (found.ok, found.num_differing, found.rmse, found.max_abs_err) == (False, 16, 1.0, 1.0)
+    assert "16 of 16 elements differ" in found.reason
+    assert compare(eager, eager.clone(), backend[:3], rule).ok
 
 
 def test_dtype_rule() -> None:
