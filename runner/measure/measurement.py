@@ -195,8 +195,6 @@ class Measurement:
         values["canary_ms"] = before
         values["canary_drift_pct"] = 100 * (after / before - 1) if before and after else None
         values["noisy"] = bool(self._noise(values))
-        if not values["converged"] and self._has_modes(values):
-            values["verdict"] = "inconclusive"  # times that jump between levels: the interval's ends mean little
         return {name: values[name] for name, *_ in COLUMNS}
 
     @property
@@ -209,22 +207,17 @@ class Measurement:
         calls = self.arrays["block"]
         shortest_ns = 1e9 * min(np.median(self.arrays["tA"]) * calls[0], np.median(self.arrays["tB"]) * calls[1])
         faults = [row["minflt_a"] or 0, row["minflt_b"] or 0]
-        drift_p = row["ratio_drift_p"]
+        drift_p, least = row["ratio_drift_p"], row["speedup_min"]
         words = {
             "unconverged": not row["converged"],
             "not_steady": not row["steady"],
             "unsteady_ratio": drift_p is not None and drift_p < RATIO_DRIFT_P,
-            "modes": self._has_modes(row),
+            "modes": bool(least) and abs(math.log(row["speedup"] / least)) > MODES_LOG_RATIO,
             "page_faults": max(faults) > PAGE_FAULTS_PER_CALL,
             "clock_overhead": bool(self.machine.overhead_ns > OVERHEAD_SHARE * shortest_ns),
             "governor": bool(row["governor"]) and not row["governor"].startswith(("performance", "no_turbo")),
         }
         return [word for word, holds in words.items() if holds]
-
-    @staticmethod
-    def _has_modes(row: Mapping[str, Any]) -> bool:
-        least = row["speedup_min"]
-        return bool(least) and abs(math.log(row["speedup"] / least)) > MODES_LOG_RATIO
 
     def _noise(self, row: Mapping[str, Any]) -> list[str]:
         found = [flag for column, limit, flag in NOISE if abs(row[column] or 0) > limit]

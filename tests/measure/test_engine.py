@@ -142,6 +142,19 @@ def test_a_call_of_20_s_runs_four_times_in_all(world: Any) -> None:
     assert "unconverged" in measurement.flags
 
 
+def test_the_verdict_follows_the_interval_alone(world: Any) -> None:
+    """A row that did not converge and jumps between levels says what its interval says, and so do its samples."""
+
+    def jumping(side: str, _t: float, n: int) -> float:
+        return 1e-3 if side == "b" else 2e-3 if n % 20 == 0 else 6e-3 * (1 + n % 7 / 2)
+
+    measurement = compare(world(jumping))
+    row = measurement.row()
+    assert {"unconverged", "modes"} <= set(measurement.flags)
+    assert (row["verdict"], row["speedup_lo"] > 1.01) == ("faster", True)
+    assert row["verdict"] == summarise(measurement.samples(), QUICK)["verdict"]
+
+
 def test_max_pairs_ends_a_measurement_that_is_not_hopeless(world: Any) -> None:
     """Too wide after max_pairs, but not so wide as to be given up."""
     settings = replace(QUICK, max_pairs=20, futility=100.0, rel_ci=0.001)
