@@ -101,7 +101,7 @@ CHECK = (
     Column("accuracy", str, "", "verdict on the outputs, in upstream's words"),
     Column("reference", str, "", "what the outputs were compared with: fp64, fp32, none"),
     Column("max_abs_err", float, "", "largest absolute difference between backend and eager"),
-    Column("max_rel_err", float, "", "largest relative difference between backend and eager"),
+    Column("max_rel_err", float, "", "largest |backend - eager| / (scale + |eager|); scale is 1, small values' less"),
     Column("worst_tensor", str, "", "tensor that holds the largest relative difference"),
 )
 COMMON = (*KEY, *CELL, *OUTCOME, *CHECK)
