@@ -153,7 +153,7 @@ def step_peak_bytes(workload: Workload, f: Callable[..., Any], context: Context)
 
     workload.zero_grad()  # gradients of an earlier step are no part of this one, nor of what was there before
     context.device.empty_cache()
-    peak = peak_memory(lambda: workload.step(f), context.device)
+    peak = peak_memory(lambda: workload.step(f), context.device, malloc=context.measure.malloc)
     return peak.bytes if peak.method == "device" else peak.bytes + _held_bytes(workload)
 
 

@@ -12,6 +12,7 @@ from torch import nn
 
 from runner.check import check
 from runner.devices import detect
+from runner.measure.settings import Measure
 from runner.timing import step_peak_bytes
 from runner.worker.devices import build_device
 from runner.workload import Mode, Workload
@@ -42,7 +43,7 @@ def workspaces(device: str) -> int:
 def test_nothing_from_before_belongs_to_a_step(name: str) -> None:
     """Both sides need the weights and their gradients, whatever check and first side left behind."""
     own = workspaces(name)
-    workload, context = training(name), SimpleNamespace(device=build_device({"type": name}))
+    workload, context = training(name), SimpleNamespace(device=build_device({"type": name}), measure=Measure())
     sides: list[Any] = [workload.model, lambda x: workload.model(x)]
     found = check(workload, sides[1])
     first, second = (step_peak_bytes(workload, f, context) for f in sides)  # type: ignore[arg-type]

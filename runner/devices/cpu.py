@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import psutil
-
 from runner.devices import detect
+from runner.measure.cgroups import free_bytes
 
 if TYPE_CHECKING:
     from runner.devices import Event
@@ -54,8 +53,8 @@ class Cpu:
         """None: the kernel counts for the whole process, see `runner.measure.memory`."""
 
     def free_memory_bytes(self) -> int | None:
-        """Memory that is available without swapping."""
-        return int(psutil.virtual_memory().available)
+        """Memory that is available without swapping, within the limits of a container or a batch system."""
+        return free_bytes()
 
     def empty_cache(self) -> None:
         """malloc_trim(0), where the C library has it."""

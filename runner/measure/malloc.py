@@ -8,7 +8,9 @@ from pathlib import Path
 
 from runner.measure.settings import Malloc
 
-_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # from malloc.h
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -3, -4  # from malloc.h
+#: glibc's own values at a process's start; the threshold rises to the size of the largest mapping that was freed.
+_MMAP_THRESHOLD_BYTES, _MMAP_MAX = 128 * 1024, 65536
 _PRELOADED = ("jemalloc", "tcmalloc", "mimalloc")
 
 
@@ -24,6 +26,19 @@ def apply(malloc: Malloc, maps: Path = Path("/proc/self/maps")) -> str:
     if malloc is Malloc.no_trim and _keep_freed_pages():
         return Malloc.no_trim.value
     return Malloc.inherit.value
+
+
+def map_large(malloc: Malloc, maps: Path = Path("/proc/self/maps")) -> bool:
+    """Give each large block a mapping of its own until `apply`, so that a peak is that of the blocks, not of a heap.
+
+    Where `no_trim` was asked for and glibc is in force; returns whether it obeyed. Also cannot be undone: to fix the
+    threshold ends its rising. `apply` puts an end to mappings, hence to what it means.
+    """
+    if malloc is not Malloc.no_trim or preloaded_allocator(maps) or not _is_glibc():
+        return False
+    libc = ctypes.CDLL(None)
+    fixed = libc.mallopt(_M_MMAP_THRESHOLD, _MMAP_THRESHOLD_BYTES)
+    return bool(fixed and libc.mallopt(_M_MMAP_MAX, _MMAP_MAX))  # 0 after an earlier cell of this process
 
 
 def preloaded_allocator(maps: Path = Path("/proc/self/maps")) -> str | None:

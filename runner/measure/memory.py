@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from runner.measure.malloc import trim
+from runner.measure.cgroups import free_bytes
+from runner.measure.malloc import map_large, trim
+from runner.measure.settings import Malloc
 
 #: How often the resident size is read where the kernel keeps no mark that can be reset.
 SAMPLE_INTERVAL_S = 0.001
@@ -47,12 +49,21 @@ class Peak:
     method: str
 
 
-def peak_memory(call: Callable[[], Any], device: PeakCounter, process: Path = Path("/proc/self")) -> Peak:
-    """Run `call` once and find its peak. Before the allocator is tamed: a tamed heap inflates the peak."""
+def peak_memory(
+    call: Callable[[], Any],
+    device: PeakCounter,
+    process: Path = Path("/proc/self"),
+    malloc: Malloc = Malloc.inherit,
+) -> Peak:
+    """Run `call` once and find its peak. Before the allocator is tamed: a tamed heap inflates the peak.
+
+    So does glibc's own, from run to run otherwise, unless `malloc` allows to set it up for this.
+    """
     gc.collect()
     device.synchronize()
     device.reset_peak_memory()
     if device.peak_memory_bytes() is None:
+        map_large(malloc)
         return _resident_peak(call, process)
     out = call()
     device.synchronize()
@@ -98,19 +109,17 @@ def resident_bytes() -> int:
 
 @contextmanager
 def no_overcommit() -> Iterator[None]:
-    """Let allocations fail that the machine has no memory for; without it Linux grants them, and kills later.
+    """Let allocations fail that there is no memory for, on the machine or within a limit of its cgroup.
 
-    For work that can be done without. Elsewhere than on Linux it does nothing.
+    Without it Linux grants them, and kills later. For work that can be done without. Elsewhere it does nothing.
     """
-    import psutil
-
     statm = Path("/proc/self/statm")
     if not statm.exists():
         yield
         return
     private = int(statm.read_text().split()[5]) * resource.getpagesize()  # what RLIMIT_DATA counts
     soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    allowed = private + int(psutil.virtual_memory().available * FREE_SHARE)
+    allowed = private + int(free_bytes() * FREE_SHARE)
     known = [limit for limit in (soft, hard) if limit != resource.RLIM_INFINITY]
     resource.setrlimit(resource.RLIMIT_DATA, (min(allowed, *known), hard) if known else (allowed, hard))
     try:

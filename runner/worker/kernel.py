@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from runner.errors import UsageError
+from runner.measure.cgroups import folders
 
 LINUX = sys.platform == "linux"
 _PR_SET_PDEATHSIG = 1
@@ -76,21 +77,10 @@ def children_of(pid: int) -> Iterator[int]:
 
 def oom_kills() -> int:
     """How many processes of this process' memory cgroup the kernel killed for want of memory; 0 where unknown."""
-    for path in _oom_files():
+    # The counter of version 2, then that of version 1; of several cgroups, the innermost that has one.
+    for path in (folder / name for folder in folders() for name in ("memory.events", "memory.oom_control")):
         if path.is_file():
             counts = dict(line.split()[:2] for line in path.read_text().splitlines() if len(line.split()) > 1)
             if "oom_kill" in counts:
                 return int(counts["oom_kill"])
     return 0
-
-
-def _oom_files() -> Iterator[Path]:
-    """Where the counter may be: version 1 or 2, seen from the host or from within a container."""
-    own = Path("/proc/self/cgroup")
-    root = Path("/sys/fs/cgroup")
-    lines = own.read_text().splitlines() if own.exists() else []
-    for _, controllers, path in (line.split(":", 2) for line in lines):
-        if "memory" in controllers.split(","):
-            yield from (root / "memory" / p / "memory.oom_control" for p in (path.lstrip("/"), "."))
-        elif not controllers:
-            yield from (root / p / "memory.events" for p in (path.lstrip("/"), "."))

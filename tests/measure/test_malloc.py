@@ -57,6 +57,7 @@ def test_a_preloaded_allocator_is_named_and_left_alone(tmp_path: Path) -> None:
     maps = tmp_path / "maps"
     maps.write_text("7f00-7f01 r-xp 00000000 08:01 1 /usr/lib/x86_64-linux-gnu/libjemalloc.so.2\n")
     assert malloc.apply(Malloc.no_trim, maps) == "jemalloc"
+    assert not malloc.map_large(Malloc.no_trim, maps)
 
 
 def test_other_libraries_say_nothing(tmp_path: Path) -> None:
@@ -71,4 +72,11 @@ def test_another_libc_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     """musl and macOS: what is in force is `inherit`."""
     monkeypatch.setattr(malloc.platform, "libc_ver", lambda: ("", ""))
     assert malloc.apply(Malloc.no_trim, Path("/nowhere")) == "inherit"
+    assert not malloc.map_large(Malloc.no_trim, Path("/nowhere"))
     malloc.trim()
+
+
+def test_an_inherited_allocator_keeps_its_threshold(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is asked of the library."""
+    monkeypatch.setattr(malloc.ctypes, "CDLL", lambda _: pytest.fail("it was changed"))
+    assert not malloc.map_large(Malloc.inherit)
