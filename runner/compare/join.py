@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from runner.cells import SUBJECT
 from runner.compare.sides import Entry, Side
@@ -11,8 +12,11 @@ from runner.errors import UsageError
 from runner.report.labels import UNSET, flat
 
 Key = tuple[str, ...]
+Group = tuple[list[Entry], list[Entry]]
 #: Columns that may tell rows of one subject apart, beside the configuration itself.
 COLUMNS = ("dynamic", "optimizer", "parallel", "policy", "tag")
+#: The one key that a cell may lack: where none is asked for, only the loaded model says it.
+SIZE = "batch_size"
 FEW = 3
 
 
@@ -26,10 +30,9 @@ class Pair:
 
     @property
     def either(self) -> Entry:
-        """A row to take the subject from."""
-        entry = self.base or self.new
-        assert entry is not None
-        return entry
+        """A row to take the subject from: one that says the batch size, where there is one."""
+        entries = [entry for entry in (self.base, self.new) if entry]
+        return next((entry for entry in entries if any(values(entry, [SIZE]))), entries[0])
 
 
 def join(base: Side, new: Side) -> list[Pair]:
@@ -38,11 +41,13 @@ def join(base: Side, new: Side) -> list[Pair]:
     Raises UsageError where two rows of a side can't be told apart, or the sides have nothing in common.
     """
     keys = tuple(key for key in SUBJECT if key in base.keys and key in new.keys)
-    groups: dict[Key, tuple[list[Entry], list[Entry]]] = {}
+    groups: dict[Key, Group] = {}
     for place, side in enumerate((base, new)):
         for entry in side.entries:
             groups.setdefault(values(entry, keys), ([], []))[place].append(entry)
-    pairs = [pair for olds, news in groups.values() for pair in _pairs(olds, news)]
+    if SIZE in keys:
+        _gather(groups, keys.index(SIZE))
+    pairs = [pair for group in groups.values() for pair in _pairs(*group)]
     if not any(pair.base and pair.new for pair in pairs):
         raise UsageError(f"{base.path} and {new.path} have nothing in common: {_apart(base, new, keys)}")
     return pairs
@@ -52,6 +57,41 @@ def values(entry: Entry, keys: Iterable[str]) -> Key:
     """What the entry's row says of these columns, as text; "" where it says nothing, or where that is its result."""
     row = {**entry.row, "batch_size": None} if entry.seeks_batch_size else entry.row
     return tuple("" if row.get(key) is None else str(row[key]) for key in keys)
+
+
+def _gather(groups: dict[Key, Group], place: int) -> None:
+    """Put entries whose model was never loaded, hence without a batch size, to those that are equal in the rest.
+
+    Only where that pairs as many entries, and no two sizes. A size that was asked for stands in every row. The size
+    has this `place` in a key.
+    """
+    alike: dict[Key, list[Key]] = {}
+    for key, group in groups.items():
+        if any(entry.config.get(SIZE) is None for entry in chain(*group)):
+            alike.setdefault((*key[:place], *key[place + 1 :]), []).append(key)
+    for found in alike.values():
+        lacking = len(found) > 1 and any(not key[place] for key in found)
+        whole = _whole([groups[key] for key in found]) if lacking else None
+        if whole:
+            groups[found[0]] = whole
+            for key in found[1:]:
+                del groups[key]
+
+
+def _whole(parts: Sequence[Group]) -> Group | None:
+    """The groups as one, or None where they must stay apart."""
+    olds, news = ([entry for part in parts for entry in part[side]] for side in (0, 1))
+    if telling_keys(olds, news) is None:
+        return None
+    sizes, before = _sizes_paired(olds, news), [size for part in parts for size in _sizes_paired(*part)]
+    fit = len(sizes) >= len(before) and all(one == other or not (one and other) for one, other in sizes)
+    return (olds, news) if fit else None
+
+
+def _sizes_paired(olds: list[Entry], news: list[Entry]) -> list[Key]:
+    """Batch sizes of both entries of each pair that has both."""
+    pairs = (pair for pair in _pairs(olds, news) if pair.base and pair.new)
+    return [tuple(values(entry, [SIZE])[0] for entry in (pair.base, pair.new) if entry) for pair in pairs]
 
 
 def _pairs(olds: list[Entry], news: list[Entry]) -> list[Pair]:
