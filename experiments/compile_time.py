@@ -61,6 +61,7 @@ class CompileTime(Experiment):
     columns = COLUMNS
     tables = {"compile_starts": STARTS_TABLE, "compile_metrics": (*STARTS_TABLE[:2], *COMPILE_METRICS)}
     one_process = True
+    fresh_starts = True
     summary = (*(f"compile_{start}_s" for start in STARTS), "instructions", "unique_graphs", "calls_captured")
 
     repeats: int = 3

@@ -31,16 +31,21 @@ SCHEMA_GROUPS = ("suite", "backend", "optimizer", "parallel", "experiment")
 class Catalogue:
     """The model names that the arguments chose from.
 
-    `listed` are what `all` and a bare `*` mean; `known` is every name that may be typed.
+    `listed` are what `all` and a bare `*` mean; `known` is every name that may be typed. A catalogue that is not
+    `complete` lacks the names of a suite that could not be asked.
     """
 
     listed: list[str] = field(default_factory=list)
     known: list[str] = field(default_factory=list)
     offered: list[str] = field(default_factory=list)  # what glob() and completion see
+    complete: bool = True
 
     def check(self, name: str) -> None:
-        """Raise when `name` is neither `all`, nor a pattern, nor known."""
-        if name != "all" and not is_pattern(name) and name not in self.known:
+        """Raise when `name` is neither `all`, nor a pattern, nor known.
+
+        Not in a catalogue that is incomplete: what is wrong there is the suite or a field of it, which is named later.
+        """
+        if self.complete and name != "all" and not is_pattern(name) and name not in self.known:
             raise CompactHydraException(registry.unknown("model", name, self.known))
 
 
@@ -147,10 +152,11 @@ def register() -> None:
 def choose(suites: dict[str, dict[str, Any]], offered_only_listed: bool, folders: Iterable[Path]) -> None:
     """Narrow the catalogue to `suites` (name -> fields typed as `suite.FIELD=...`)."""
     folders = list(folders)
-    current.listed, current.known = [], []
+    current.listed, current.known, current.complete = [], [], True
     for suite, fields in suites.items():
         loader = _loader(suite, fields, folders)
         if loader is None:
+            current.complete = False
             continue
         known = list(loader.names())
         current.known += known
@@ -160,7 +166,7 @@ def choose(suites: dict[str, dict[str, Any]], offered_only_listed: bool, folders
 
 
 def _loader(suite: str, fields: dict[str, Any], folders: list[Path]) -> Any:
-    """The suite's loader, or None when Hydra will refuse the choice with a better message than ours."""
+    """The suite's loader, or None when Hydra or the planning will refuse the choice with a better message than ours."""
     for folder in folders:
         path = folder / "suite" / f"{suite}.yaml"
         if not path.is_file():

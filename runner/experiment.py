@@ -122,6 +122,7 @@ class Experiment:
     share_child: ClassVar[bool] = False  # True: cells run one after the other in one child, restarted after a crash
     needs_model: ClassVar[bool] = True  # False: `run` gets no workload (selftest, operators)
     one_process: ClassVar[bool] = False  # True: measure.processes above 1 is refused
+    fresh_starts: bool = False  # True: what it measures needs processes of its own; isolation=none is refused
     names: ClassVar[tuple[str, ...]] = ()  # one cell for each of these names instead of the suite's models
 
     @classmethod

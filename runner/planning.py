@@ -50,13 +50,14 @@ def make(cfg: DictConfig, choices: Mapping[str, str], folders: list[Path], job: 
     selection = _selection(plain)
     suite = choices["suite"]
     experiment: Experiment = registry.build(plain["experiment"])
-    _refuse_several_processes(experiment, plain, choices)
+    _refuse_processes(experiment, plain, choices)
     if experiment.names:
         _refuse_models(plain, choices)
     loader = None if experiment.names else registry.build(plain["suite"])
     known = list(loader.names() if loader else experiment.names)
     catalogue = {} if experiment.names else catalog.models_file(suite, folders)
     shared = _shared(plain, choices)
+    _refuse_device_clock(shared)
     entries = policies.entries_of(suite, catalogue, plain["suite"].get("policy_file"), known)
     models = Models(plain, choices, shared, entries, folders)
     found: list[Cell] = []
@@ -86,12 +87,22 @@ def _refuse_wrong_values(plain: Mapping[str, Any]) -> None:
             registry.build(plain[group])
 
 
-def _refuse_several_processes(experiment: Experiment, plain: Mapping[str, Any], choices: Mapping[str, str]) -> None:
-    if experiment.one_process and plain["measure"]["processes"] > 1:
+def _refuse_device_clock(shared: Mapping[str, Any]) -> None:
+    """Raise UsageError for the clock of a device that is known to have none; of others the child finds out."""
+    if shared["measure"]["clock"] == "device" and shared["device"]["type"] == "cpu":
+        raise UsageError("measure.clock=device needs timing events and device=cpu has none: use measure.clock=wall")
+
+
+def _refuse_processes(experiment: Experiment, plain: Mapping[str, Any], choices: Mapping[str, str]) -> None:
+    """Raise UsageError for several processes where there can't be more than one."""
+    several = plain["measure"]["processes"] > 1
+    if experiment.one_process and several:
         raise UsageError(
             f"measure.processes={plain['measure']['processes']}: experiment={choices['experiment']} chooses its "
             "processes itself, add measure.processes=1"
         )
+    if plain["isolation"] == "none" and (several or experiment.fresh_starts):
+        raise UsageError("isolation=none has one process for all, and this run needs fresh ones: use fork or spawn")
 
 
 def _refuse_models(plain: Mapping[str, Any], choices: Mapping[str, str]) -> None:

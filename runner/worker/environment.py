@@ -44,7 +44,10 @@ def _worded(error: ValueError, config: Mapping[str, Any]) -> str:
 
 
 def _cpu_list(config: Mapping[str, Any]) -> str:
-    return str(config["device"].get("cpus") or config["measure"].get("affinity", INHERIT))
+    cpus, affinity = config["device"].get("cpus"), config["measure"].get("affinity", INHERIT)
+    if cpus and affinity != INHERIT:
+        raise UsageError(f"device.cpus={cpus} and measure.affinity={affinity} say the same thing: give one of them")
+    return str(cpus or affinity)
 
 
 def environment(base: Mapping[str, str], job: Job, tuning: Tuning) -> dict[str, str]:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from runner.results.columns import Phase
 
+#: Seconds that a later child of a cell is given at least, when the earlier ones used up limits.cell_s.
+MIN_CELL_S = 1.0
 #: Field of Limits that bounds the time spent in a phase; a limit bounds the sum over its phases and all their visits.
 LIMIT_OF = {
     Phase.LOAD: "load_s",
@@ -38,6 +40,27 @@ class Limits:
         for name, value in vars(self).items():
             if value is not None and value <= 0:
                 raise ValueError(f"limits.{name}={value}: give a number above 0")
+
+    @property
+    def spent_s(self) -> float:
+        """Seconds of `cell_s` that are gone before the job starts."""
+        return 0.0
+
+    def after(self, seconds: float) -> Limits:
+        """The limits of a cell's next child, when the earlier ones took `seconds`: `cell_s` bounds all together."""
+        return Rest(**vars(self), earlier_s=seconds) if seconds else self
+
+
+@dataclass(frozen=True)
+class Rest(Limits):
+    """Limits of a later child of a cell; they say `cell_s` as it was set, since errors name it."""
+
+    earlier_s: float = 0.0
+
+    @property
+    def spent_s(self) -> float:
+        """What the earlier children took, as far as it leaves this one MIN_CELL_S."""
+        return min(self.earlier_s, self.cell_s - MIN_CELL_S)
 
 
 class Deadlines:
@@ -73,7 +96,7 @@ class Deadlines:
         """
         self._measure_s += 10.0 * seconds
         self._to_come_s += more * seconds
-        spent_s, cell_s = now - self._started, self._limits.cell_s
+        spent_s, cell_s = self._limits.spent_s + now - self._started, self._limits.cell_s
         if more and spent_s + self._to_come_s > cell_s:
             self.hopeless = (
                 f"limits.cell_s={cell_s:g} is too short: after {spent_s:.0f} s, at least {self._to_come_s:.0f} s of "
@@ -82,13 +105,13 @@ class Deadlines:
 
     def next(self) -> tuple[float, str]:
         """When the next limit is reached, and its name."""
-        cell = (self._started + self._limits.cell_s, "cell_s")
+        cell = (self._started + self._limits.cell_s - self._limits.spent_s, "cell_s")
         if self.phase is None:
             return cell
         name = LIMIT_OF[self.phase]
         return min(cell, (self._entered + self.allowed(name) - self._spent.get(name, 0.0), name))
 
     def allowed(self, name: str) -> float:
-        """Seconds that the limit `name` grants this job."""
+        """Seconds that the limit `name` grants this job; `cell_s` also those that earlier children took."""
         value = getattr(self._limits, name)
         return self._measure_s if value is None else float(value)

@@ -57,6 +57,16 @@ def test_calls_that_cannot_end_in_time() -> None:
     )
 
 
+def test_a_later_child_has_what_the_earlier_ones_left() -> None:
+    """It ends when all of them together took the cell's limit, and its errors name that limit as it was set."""
+    deadlines = Deadlines(LIMITS.after(60), 30, now=0)
+    assert deadlines.next() == (40, "cell_s")
+    assert deadlines.allowed("cell_s") == 100
+    deadlines.expect_call(12.0, 3, 12)
+    assert deadlines.hopeless.startswith("limits.cell_s=100 is too short: after 72 s, at least 36 s of calls are left")
+    assert Deadlines(LIMITS.after(100), 30, now=0).next() == (1, "cell_s")
+
+
 @pytest.mark.parametrize("name", ["load_s", "measure_s", "log_bytes"])
 def test_not_positive(name: str) -> None:
     """A limit of nothing is refused by name."""
