@@ -15,6 +15,8 @@ from runner.worker.messages import Message
 
 #: Columns that an experiment may set in a row it yields and that belong to the outcome itself.
 _OWN = ("status", "phase", "error_type", "error")
+#: Statuses that say more than what failed later.
+VERDICTS = {status.value for status in Status} - {Status.OK.value}
 
 
 class Listener:
@@ -130,7 +132,7 @@ class Recorder:
         values = {key: value for key, value in self._values.items() if key not in _OWN}
         error = "; ".join(filter(None, (error, self._where)))
         known = self._values.get("status")
-        if known not in (None, "", Status.OK, status) and status is not Status.INTERRUPTED:
+        if known in VERDICTS - {status.value} and status is not Status.INTERRUPTED:
             later = f"later, in {phase.value}, {error_type}: {error}" if phase else f"later, {error_type}: {error}"
             error = "; ".join(filter(None, (self._values.get("error"), later)))
             status, error_type = Status(known), self._values.get("error_type") or ""
