@@ -5,19 +5,21 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from runner import processes, registry
-from runner.against import EAGER, against_columns, against_row, further
+from runner.against import EAGER, against_columns, against_row, further, latency_of
 from runner.baseline import Baseline
 from runner.cells import Cell
 from runner.compiling.caches import fresh_caches, use_caches
+from runner.compiling.compilations import Compilations
 from runner.compiling.stats import COMPILE_METRICS, GRAPH_BREAKS, STATISTICS, Mark, explanation
 from runner.errors import UsageError
 from runner.experiment import Attempt, Context, Experiment, Outcome
+from runner.results import verdicts
 from runner.results.columns import Column, Phase, Row, Status, join_flags
 from runner.timing import MEASURED, Timer, breakeven, step_peak_bytes, wall_s
 
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from runner.check_settings import CheckSettings
     from runner.measure.engine import Side
     from runner.measure.measurement import Measurement
+    from runner.verdict import Verdict
     from runner.workload import Workload
 
 #: Calls of the compiled side until dynamo's counters stand still: CUDA graphs need three.
@@ -62,6 +65,12 @@ DYNAMIC_SHAPES = (
     Column("first_call_s", float, "s", "first call of the backend at this batch size"),
     Column("recompiles", int, "", "frames that it compiled again for it"),
 )
+#: Flag of a row whose backend dynamo refused to compile once more.
+LIMITED = "recompile_limit"
+#: How a cell ends whose backend ran, but isn't known to be right: a trace may tell why.
+CHECKED = (Status.WRONG_OUTPUT, Status.CHECK_ERROR)
+#: Flags of a row without the files that were asked for.
+NO_TRACE, NO_SNAPSHOT = "trace_failed", "memory_snapshot_failed"
 #: After the name of a further baseline, flags that say why it has no columns.
 UNFIT = ("failed", "wrong", "unchecked")
 #: Columns that are times of one call: of a sequence of batch sizes they are the mean per step.
@@ -96,6 +105,7 @@ class Speedup(Experiment):
         if self.batch_sizes is not None and (not self.batch_sizes or min(self.batch_sizes) < 1):
             raise ValueError(f"experiment.batch_sizes={self.batch_sizes}: give numbers above 0, as [16,8,4]")
         self._others = further(self.against)
+        self.fresh_starts = self.cache is Cache.warm
         self.columns = (*type(self).columns, *(column for name in self._others for column in against_columns(name)))
 
     def expand(self, cell: Cell) -> Iterable[Cell]:
@@ -114,20 +124,35 @@ class Speedup(Experiment):
         with fresh_caches() as caches:
             outcomes = yield from processes.repeat(cell, {"caches": caches})
             if outcomes[-1].status is not Status.OK:
-                return self._final(cell, {**outcomes[0].values, **outcomes[-1].row})
+                row = {**outcomes[0].values, **outcomes[-1].row}
+                if outcomes[-1].status in CHECKED:
+                    row["flags"] = join_flags(row.get("flags"), *(yield from self._profiled(cell, caches)))
+                return self._final(cell, row)
             row = self._combined([outcome.row for outcome in outcomes], cell)
             if self.cache is Cache.warm:
                 warm = yield Attempt(cell, {"caches": caches, "only_compile": True})
                 row["compile_warm_s"] = warm.values.get("compile_s")
                 row["flags"] = join_flags(row.get("flags"), "" if warm.status is Status.OK else "warm_start_failed")
+            row["flags"] = join_flags(row.get("flags"), *(yield from self._profiled(cell, caches)))
             row = yield from processes.retry(cell, row, {"caches": caches, "process": 1}, partial(self._final, cell))
             return self._final(cell, row)
+
+    def _profiled(self, cell: Cell, caches: str) -> Generator[Attempt, Outcome, Iterable[str]]:
+        """A child for traces and memory snapshots: what it does costs no number; flags for what it failed at."""
+        asked = [flag for flag, wanted in ((NO_TRACE, self.trace), (NO_SNAPSHOT, self.memory_snapshot)) if wanted]
+        if not asked:
+            return ()
+        outcome = yield Attempt(cell, {"caches": caches, "process": None, "profile": True})
+        if outcome.status is not Status.OK:
+            return asked
+        return [word for word in (outcome.values.get("flags") or "").split(";") if word in asked]
 
     def _combined(self, rows: list[Row], cell: Cell) -> Row:
         row = processes.combined(rows, cell.config["measure"])
         if len(rows) > 1:
             for name in self._others:
                 row |= processes.ratio(rows, f"speedup_vs_{name}", cell.config["measure"]["ci_level"])
+                row |= {latency_of(name): processes.median(rows, latency_of(name))}
         return row
 
     def _final(self, cell: Cell, row: Row) -> Row:
@@ -153,14 +178,19 @@ class Speedup(Experiment):
                 memory_of(context.device)  # now, not after everything was timed
         with context.phase(Phase.LOAD):
             varied = sequence(workload, self.batch_sizes)
+            if self.batch_sizes:
+                yield {"batch_size": varied[0].batch_size}  # the model's own need not be among them
         with context.phase(Phase.EAGER):
             steps = _eager(varied, context)
-            before = State(workload) if first else None  # what a wrong backend does to the weights is not eager's fault
+            before = State(varied[0]) if first else None  # what a wrong backend does to weights is not eager's fault
         mark = Mark.now()
         with context.phase(Phase.COMPILE):
-            compiled = self._compile(workload, varied, context)
+            compiled = self._compile(varied, context)
         if context.options.get("only_compile"):
             yield {"compile_s": compiled.seconds[0]}
+            return
+        if context.options.get("profile"):
+            self._profile(varied[0], compiled.call, context)
             return
         if first:
             yield {"compile_s": compiled.seconds[0], "recompiles": compiled.recompiles, **mark.statistics_since()}
@@ -169,12 +199,10 @@ class Speedup(Experiment):
             before.restore()
             del before
             steps.reset()
-            yield from self._examine(steps, compiled.call, context)
+            yield from self._examine(steps, compiled, context)
         yield from self._time(steps, compiled, context)
-        with context.phase(Phase.MEASURE):
-            self._profile(workload, compiled.call, context)
 
-    def _compile(self, workload: Workload, varied: Sequence[Workload], context: Context) -> Compiled:
+    def _compile(self, varied: Sequence[Workload], context: Context) -> Compiled:
         """The backend's callable after its first calls at every batch size."""
         assert context.backend is not None
         if self._others:
@@ -182,13 +210,15 @@ class Speedup(Experiment):
 
             self._before = CompilerSettings()
         use_caches(context.options["caches"])
-        compiled = Compiled(context.backend.prepare(workload))
+        compilations = Compilations()
+        compiled = Compiled(context.backend.prepare(varied[0]), compilations)
         last_s = 0.0
         for one in varied:
             mark = Mark.now()
             compiled.seconds.append(wall_s(partial(one.step, compiled.call), context))
             last_s += _settle(one, compiled.call, context)
             compiled.frames.append(mark.capture_since()["compiled_frames"])
+        compiled.limited = compiled.limit_hit
         context.expect_call(last_s, more=_least_calls(context))
         return compiled
 
@@ -198,12 +228,12 @@ class Speedup(Experiment):
         if self.explain:
             print(explanation(mark.statistics_since()))
 
-    def _examine(self, steps: Steps, candidate: Callable[..., Any], context: Context) -> Iterator[Row]:
+    def _examine(self, steps: Steps, compiled: Compiled, context: Context) -> Iterator[Row]:
         """Outputs against eager and an fp64 reference at every batch size, then peak memory of each side."""
         from runner.check import check
         from runner.recheck import may_help, recheck
 
-        varied, rechecked = steps.varied, False
+        varied, candidate, rechecked = steps.varied, compiled.call, False
         with context.phase(Phase.CHECK):
             settings = steps.check_settings(context)
             for one in varied:
@@ -216,7 +246,7 @@ class Speedup(Experiment):
             row = found.row()
             if len(varied) > 1 and "error" in row:
                 row["error"] = f"batch size {one.batch_size}: {row['error']}"
-            yield row
+            yield {**row, **_if_limited(found, compiled, context)}
         if rechecked:
             _compile_anew(varied, candidate, context)
         with context.phase(Phase.MEMORY):
@@ -227,7 +257,7 @@ class Speedup(Experiment):
 
     def _time(self, steps: Steps, compiled: Compiled, context: Context) -> Iterator[Row]:
         varied = steps.varied
-        others = self._prepare_others(steps, context)
+        others = self._prepare_others(steps, compiled, context)
         with context.phase(Phase.WARMUP):
             timer = Timer(context)
         with context.phase(Phase.MEASURE):
@@ -244,7 +274,7 @@ class Speedup(Experiment):
             if len(varied) > 1:
                 context.table("dynamic_shapes", list(_by_size(steps, compiled, timer, context)))
 
-    def _prepare_others(self, steps: Steps, context: Context) -> dict[str, Callable[..., Any]]:
+    def _prepare_others(self, steps: Steps, compiled: Compiled, context: Context) -> dict[str, Callable[..., Any]]:
         """Callables of the further baselines; one that fails or is wrong costs its own columns only, with a flag."""
         others: dict[str, Callable[..., Any]] = {}
         for name, node in self._others.items():
@@ -252,7 +282,7 @@ class Speedup(Experiment):
             try:
                 with self._before.restored():  # without the settings of the backend under test
                     others[name] = _compile_other(node, steps.varied, context)
-                    error = _what_is_wrong(others[name], steps, context)
+                    error = _what_is_wrong(others[name], steps, compiled, context)
             except Exception as failure:  # noqa: BLE001 - whatever it is, the backend under test isn't to blame
                 traceback.print_exception(failure)
                 error = "failed"
@@ -263,17 +293,18 @@ class Speedup(Experiment):
         return others
 
     def _profile(self, workload: Workload, candidate: Callable[..., Any], context: Context) -> None:
-        """Runs of their own, after everything that is timed: one that fails costs its file only, with a flag."""
+        """The files of each side; one that fails costs itself only, with a flag."""
         from runner import profiling
 
-        for name, f in (("eager", workload.model), ("backend", candidate)):
-            call = partial(workload.step, f)
-            if self.trace:
-                with _flagged("trace_failed", context):
-                    profiling.trace(call, context.artifact(f"trace_{name}.json"))
-            if self.memory_snapshot:
-                with _flagged("memory_snapshot_failed", context):
-                    profiling.memory_snapshot(call, context.device, context.artifact(f"memory_{name}.pickle"))
+        with context.phase(Phase.MEASURE):
+            for name, f in (("eager", workload.model), ("backend", candidate)):
+                call = partial(workload.step, f)
+                if self.trace:
+                    with _flagged(NO_TRACE, context):
+                        profiling.trace(call, context.artifact(f"trace_{name}.json"))
+                if self.memory_snapshot:
+                    with _flagged(NO_SNAPSHOT, context):
+                        profiling.memory_snapshot(call, context.device, context.artifact(f"memory_{name}.pickle"))
 
 
 @dataclass
@@ -281,13 +312,20 @@ class Compiled:
     """The backend's callable; per batch size seconds of its first call and frames that were compiled for it."""
 
     call: Callable[..., Any]
+    compilations: Compilations  # of this process since
     seconds: list[float] = field(default_factory=list)
     frames: list[int] = field(default_factory=list)
+    limited: bool = False  # limit_hit after the first calls
 
     @property
     def recompiles(self) -> int | None:
         """Frames compiled again after the first batch size; None where there is one only."""
         return sum(self.frames[1:]) if len(self.frames) > 1 else None
+
+    @property
+    def limit_hit(self) -> bool:
+        """Whether dynamo has refused to compile some frame once more, and runs it in eager."""
+        return any(each.limit_hit for each in self.compilations.all())
 
 
 @dataclass(frozen=True)
@@ -342,7 +380,7 @@ def _compile_other(node: Mapping[str, Any], varied: Sequence[Workload], context:
         return call
 
 
-def _what_is_wrong(call: Callable[..., Any], steps: Steps, context: Context) -> str:
+def _what_is_wrong(call: Callable[..., Any], steps: Steps, compiled: Compiled, context: Context) -> str:
     """One of UNFIT where the check doesn't pass a further baseline; the first child says so for later ones."""
     from runner.check import check
     from runner.recheck import may_help
@@ -350,14 +388,42 @@ def _what_is_wrong(call: Callable[..., Any], steps: Steps, context: Context) -> 
     if context.options.get("process", 0):
         return ""
     steps.reset()
-    with context.phase(Phase.CHECK):
-        found = check(steps.varied[0], call, steps.check_settings(context), context.phase(Phase.COMPILE))
+    for one in steps.varied:
+        with context.phase(Phase.CHECK):
+            found = check(one, call, steps.check_settings(context), context.phase(Phase.COMPILE))
+        if not found.ok:
+            break
+    if found.ok and compiled.limit_hit:
+        found = _unchecked(found, len(steps.varied))
     if found.ok:
         return ""
-    print(f"{found.accuracy}: {found.reason}")
+    print(*([f"batch size {one.batch_size}:"] if len(steps.varied) > 1 else []), f"{found.accuracy}: {found.reason}")
     if found.status is Status.CHECK_ERROR or may_help(found):
         return "unchecked"
     return "wrong" if found.status is Status.WRONG_OUTPUT else "failed"
+
+
+def _if_limited(found: Verdict, compiled: Compiled, context: Context) -> Row:
+    """Columns of the check where it passed what is not what is timed; a flag in any case.
+
+    What ran in eager from the first calls on is timed and checked alike, except without dropout, which is code of its
+    own.
+    """
+    if not context.agree(float(compiled.limit_hit)):
+        return {}
+    context.note_flags(LIMITED)
+    alike = compiled.limited and "dropout_off" not in found.flags
+    return _unchecked(found, len(compiled.frames)).row() if found.ok and not alike else {}
+
+
+def _unchecked(found: Verdict, steps: int) -> Verdict:
+    """The verdict on what ran in eager, in one of `steps` or in all, because dynamo refused to compile it."""
+    from torch._dynamo import config
+
+    way_out = "give fewer experiment.batch_sizes" if steps > 1 else "experiment=graph_breaks says what it compiled"
+    limit = f"dynamo's recompile limit of {config.recompile_limit} was reached"
+    reason = f"{limit}: what was checked ran in eager in part, otherwise than what is timed; {way_out}"
+    return replace(found, accuracy=verdicts.REFERENCE_UNUSABLE, reason=reason)
 
 
 def _eager(varied: Sequence[Workload], context: Context) -> Steps:
@@ -372,7 +438,8 @@ def _eager(varied: Sequence[Workload], context: Context) -> Steps:
 
 def _least_calls(context: Context) -> int:
     """Calls of each side that are to come at the least."""
-    return 0 if context.options.get("only_compile") or context.options.get("process") else LEAST_CALLS
+    asked = context.options
+    return 0 if asked.get("only_compile") or asked.get("profile") or asked.get("process") else LEAST_CALLS
 
 
 def _each(calls: Iterable[Callable[[], object]]) -> None:

@@ -25,11 +25,16 @@ def against_columns(name: str) -> tuple[Column, ...]:
         Column(f"speedup_vs_{name}", float, "", f"time of {name} over time of the backend, in pairs"),
         Column(f"speedup_vs_{name}_lo", float, "", f"lower end of the interval of speedup_vs_{name}"),
         Column(f"speedup_vs_{name}_hi", float, "", f"upper end of the interval of speedup_vs_{name}"),
-        Column(f"{name}_latency", float, "ms", f"median time per step of {name}"),
+        Column(latency_of(name), float, "ms", f"median time per step of {name}"),
     )
 
 
 def against_row(name: str, row: Row) -> Row:
     """The values of `against_columns` from a measurement's."""
     ends = {f"speedup_vs_{name}{end}": row[f"speedup{end}"] for end in ("", "_lo", "_hi")}
-    return {**ends, f"{name}_latency": row["eager_latency"]}
+    return {**ends, latency_of(name): row["eager_latency"]}
+
+
+def latency_of(name: str) -> str:
+    """The column with a further baseline's own time."""
+    return f"{name}_latency"

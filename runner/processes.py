@@ -64,7 +64,7 @@ def combined(rows: Sequence[Row], measure: Mapping[str, Any], instead: str = "sp
         "between_sd": found.between_sd,
         "mde80": detectable(found.interval.se, measure["ci_level"]),
         "converged": all(one.get("converged") for one in rows),
-        **{name: _median(rows, name) for name in TIMES if name in rows[0]},
+        **{name: median(rows, name) for name in TIMES if name in rows[0]},
     }
     if measured != "speedup":
         return row
@@ -76,7 +76,8 @@ def combined(rows: Sequence[Row], measure: Mapping[str, Any], instead: str = "sp
     }
 
 
-def _median(rows: Sequence[Row], name: str) -> float | None:
+def median(rows: Sequence[Row], name: str) -> float | None:
+    """The median of a column; None where no process has a value."""
     values = [row[name] for row in rows if row.get(name) is not None]
     return statistics.median(values) if values else None
 

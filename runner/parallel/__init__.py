@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 NPROC_WITHOUT_ACCELERATOR = 2
 #: The long table ranks.csv.
 RANKS = (
-    Column("process", int, "", "which of the cell's measurements this was, from 0"),
+    Column("process", int, "", "which of the cell's measurements this was, from 0; empty: the one for traces"),
     Column("rank", int, "", "number of the process among those that ran together"),
     Column("device_name", str, "", "model name of its CPU or accelerator"),
     Column("device_uuid", str, "", "UUID of its accelerator"),

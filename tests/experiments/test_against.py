@@ -11,24 +11,29 @@ import torch
 from torch import nn
 
 from experiments import speedup
+from runner.cells import Cell
 from runner.check import CheckSettings, check
+from runner.compiling.compilations import Compilations
 from runner.results.columns import Phase
 from runner.results.reader import read_run
+from runner.verdict import Verdict
 from runner.workload import Mode, Workload
 
 
 def context() -> Any:
     """As much of a context as steps and check need; `phases` has what was entered."""
     phases: list[Phase] = []
+    flags: list[str] = []
 
     @contextmanager
     def phase(which: Phase) -> Iterator[None]:
         phases.append(which)
         yield
 
-    device = SimpleNamespace(synchronize=lambda: None)
+    device = SimpleNamespace(synchronize=lambda: None, free_memory_bytes=lambda: None)
     calls = {"agree": lambda value: value, "expect_call": lambda *_, **__: None, "phase": phase}
-    return SimpleNamespace(device=device, options={}, phases=phases, **calls)
+    calls["note_flags"] = lambda *words: flags.extend(words)
+    return SimpleNamespace(device=device, options={}, phases=phases, flags=flags, seed=0, **calls)
 
 
 def test_one_that_fails_or_is_wrong(cli: Any, tmp_path: Any, toys: tuple[str, str]) -> None:
@@ -77,3 +82,48 @@ def test_what_dropout_compiles_twice_is_compiling() -> None:
         assert verdict.ok, verdict
         found[rate] = given.phases
     assert found == {0.0: [], 0.5: [Phase.COMPILE]}
+
+
+def linear(*sizes: int) -> tuple[nn.Module, speedup.Steps]:
+    """One model and its steps at several batch sizes."""
+    model = nn.Linear(4, 4)
+    steps = [Workload("linear", model, (torch.ones(size, 4),), batch_size=size) for size in sizes]
+    return model, speedup.Steps(steps, [None] * len(steps))
+
+
+def test_a_baseline_is_checked_at_every_batch_size() -> None:
+    """As the backend is: one that is wrong at the second size alone is wrong."""
+    model, steps = linear(4, 2)
+    compiled = speedup.Compiled(model, Compilations())
+    assert speedup._what_is_wrong(model, steps, compiled, context()) == ""
+    wrong = speedup._what_is_wrong(lambda x: model(x) * (1 + (len(x) == 2)), steps, compiled, context())
+    assert wrong == "wrong"
+
+
+def test_the_time_of_a_baseline_over_processes() -> None:
+    """The median of each process's, as the other times."""
+    measure = {"ci_level": 0.95, "practical": 0.01}
+    rows = [{"speedup": 2.0, "speedup_vs_aot_eager": 2.0, "aot_eager_latency": ms} for ms in (1.0, 2.0, 9.0)]
+    asked = speedup.Speedup(against=["eager", "aot_eager"])
+    row = asked._combined(rows, Cell({"model": {"name": "m"}, "measure": measure}))  # type: ignore[arg-type]
+    assert row["aot_eager_latency"] == 2.0
+
+
+def test_what_dynamo_refuses_to_compile_is_not_checked() -> None:
+    """Beyond its limit the sizes run in eager, which is equal to itself: no pass, and a flag."""
+    limit = torch._dynamo.config.recompile_limit
+    model, steps = linear(*range(2, 4 + limit))
+    torch._dynamo.reset()
+    compiled = speedup.Compiled(torch.compile(model, backend="eager", dynamic=False), Compilations())
+    for counted, one in enumerate(steps.varied):
+        given = context()
+        assert bool(speedup._if_limited(Verdict("pass"), compiled, given)) is (counted > limit) is bool(given.flags)
+        one.step(compiled.call)
+    row = speedup._if_limited(Verdict("pass"), compiled, given)
+    assert (row["status"], given.flags[-1]) == ("check_error", "recompile_limit")
+    assert f"recompile limit of {limit} was reached" in row["error"]
+    assert speedup._if_limited(Verdict("fail_accuracy"), compiled, given) == {}
+    compiled.limited = True  # from the first calls on: timed as it was checked, unless the check had no dropout
+    assert speedup._if_limited(Verdict("pass"), compiled, given) == {}
+    assert speedup._if_limited(Verdict("pass", flags=("dropout_off",)), compiled, given)["status"] == "check_error"
+    assert speedup._what_is_wrong(model, steps, compiled, given) == "unchecked"

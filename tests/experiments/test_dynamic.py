@@ -106,11 +106,14 @@ def test_speedup_over_several_batch_sizes(cli: Any, tmp_path: Path) -> None:
 
 
 def test_sizes_without_marks(cli: Any, tmp_path: Path) -> None:
-    """`experiment.batch_sizes` varies static inputs too: dynamo then compiles again, and the row counts it."""
+    """`experiment.batch_sizes` varies static inputs too: dynamo then compiles again, and the row counts it.
+
+    The row's batch size is the first of them, not the model's own, which nothing is measured at.
+    """
     words = ("model=mlp", "backend=dynamo", "backend.name=eager", "measure.max_pairs=10", "measure.warmup_max_pairs=3")
     done = cli(*words, "measure.retry_unconverged=0", "experiment.batch_sizes=[8,4]", "device=cpu", "hydra.run.dir=out")
     row = read_run(tmp_path / "out").rows[0]
-    assert (row["status"], row["recompiles"]) == ("ok", 1), done.stdout
+    assert (row["status"], row["recompiles"], row["batch_size"]) == ("ok", 1, 8), done.stdout
     assert not row["dynamic"]
 
 
