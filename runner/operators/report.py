@@ -75,7 +75,7 @@ SAMPLES: tuple[Column, ...] = (
     Column("accuracy", str, "", "pass, fail_accuracy, or not_compared (random numbers, uninitialised memory)"),
     Column("reference", str, "", "fp64 where the outputs were not equal within the tolerance at once"),
     Column("max_abs_err", float, "", "largest absolute difference from eager"),
-    Column("max_rel_err", float, "", "largest relative difference from eager"),
+    Column("max_rel_err", float, "", "largest |backend - eager| / (scale + |eager|); scale is 1, small values' less"),
 )
 #: Operators that the summary names at either end.
 EXTREMES = 3
