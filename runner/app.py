@@ -23,18 +23,17 @@ from runner.execute import Execution
 from runner.parallel import RANKS
 from runner.planning import Plan
 from runner.prewarm import Prewarmed
-from runner.report.alive import waiting_cells
 from runner.report.plan import earlier_seconds, print_plan
 from runner.report.progress import Progress
 from runner.report.terminal import print_summary, shown_columns
 from runner.results.columns import header
 from runner.results.command import key, reproduce
 from runner.results.files import RunFiles
-from runner.results.reader import read_one, read_run, run_folders
+from runner.results.reader import read_run, run_folders
 from runner.results.run import RunRecord, claimed
 from runner.results.status import exit_code
 from runner.results.writer import WriteError
-from runner.resume import open_run
+from runner.resume import left_pending, open_run
 from runner.worker.servers import Servers
 from runner.worker.signals import Interrupted
 from runner.worker.supervise import Supervisor, make_servers
@@ -94,9 +93,7 @@ def _execute(cfg: DictConfig, plan: Plan, directory: Path, sweep: Path | None) -
     todo = open_run(directory, record, which, cfg.other_env, cfg.strict)
     files = RunFiles(directory, record, sweep)
     files.forget(todo)
-    before = read_one(directory)
-    waiting = waiting_cells(before)  # in a run that was killed; the second measurement won't come
-    for row in (row for row in before.rows if row["cell_id"] in waiting):
+    for row in left_pending(directory) if which else ():
         files.append(row)
     common = {**environment.columns, "tag": cfg.tag, "isolation": cfg.isolation.name, "env_id": record.env_id}
     command = partial(_command, record.overrides, HydraConfig.get().runtime.config_sources, plan)

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from runner.errors import UsageError
+from runner.results.columns import Row
 from runner.results.command import hydra_value, key
-from runner.results.reader import read_one
+from runner.results.reader import read_one, waiting_cells
 from runner.results.run import SWEEP_FILE, RunRecord, SweepRecord
 from runner.results.status import cells_to_run
 
@@ -82,6 +83,13 @@ def open_run(directory: Path, record: RunRecord, which: str | None, other_env: b
             "results would not be comparable; add --other-env (other_env=true) to go on all the same"
         )
     return cells_to_run(record.cells, read_one(directory).rows, which, strict)
+
+
+def left_pending(directory: Path) -> list[Row]:
+    """Rows of a run that was killed whose second measurement won't come: they are final now."""
+    run = read_one(directory)
+    waiting = waiting_cells(run)
+    return [row for row in run.rows if row["cell_id"] in waiting]
 
 
 def other_cells(directory: Path, before: RunRecord, now: RunRecord) -> str:

@@ -15,8 +15,7 @@ from runner.errors import UsageError
 from runner.report.console import failure_text, plain
 from runner.report.terminal import kind_of
 from runner.results.columns import UNFINISHED, Row
-from runner.results.files import PENDING
-from runner.results.reader import Run, read_one, read_rows, run_folders
+from runner.results.reader import Run, read_one, run_folders, waiting_cells
 from runner.results.run import CLAIM_FILE, REFUSAL_FILE, SWEEP_FILE, RunRecord, SweepRecord
 from runner.results.status import is_failure
 
@@ -139,15 +138,6 @@ def job_of(run: Run) -> Job:
         durations_s=tuple(row["cell_s"] for row in run.rows if row.get("cell_s")),
         alive=is_alive(run, max(last, last_change(run.directory)), bool(run.missing or waiting)),
     )
-
-
-def waiting_cells(run: Run) -> set[str]:
-    """Cells with a pending row and no final one."""
-    pending = {row["cell_id"] for row in read_rows(run.directory / f"{PENDING}.csv", run.record.columns)}
-    if not pending:
-        return set()
-    final = read_rows(run.directory / f"{run.record.experiment}.csv", run.record.columns)
-    return pending - {row["cell_id"] for row in final}
 
 
 def running_cell(run: Run) -> tuple[str, float]:

@@ -111,6 +111,15 @@ def read_one(directory: Path) -> Run:
     return Run(directory, record, tuple(in_order(rows, record.cells)), missing, dropped)
 
 
+def waiting_cells(run: Run) -> set[str]:
+    """Cells with a pending row and no final one."""
+    pending = {row["cell_id"] for row in read_rows(run.directory / f"{PENDING}.csv", run.record.columns)}
+    if not pending:
+        return set()
+    final = read_rows(run.directory / f"{run.record.experiment}.csv", run.record.columns)
+    return pending - {row["cell_id"] for row in final}
+
+
 def in_order(rows: dict[str, Row], order: Iterable[str]) -> list[Row]:
     """Values of `rows` by `order`; what isn't in it comes last."""
     place = {cell_id: i for i, cell_id in enumerate(order)}
