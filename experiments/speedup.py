@@ -388,11 +388,12 @@ def _what_is_wrong(call: Callable[..., Any], steps: Steps, compiled: Compiled, c
     if context.options.get("process", 0):
         return ""
     steps.reset()
-    for one in steps.varied:
-        with context.phase(Phase.CHECK):
-            found = check(one, call, steps.check_settings(context), context.phase(Phase.COMPILE))
-        if not found.ok:
-            break
+    with context.phase(Phase.CHECK):
+        settings = steps.check_settings(context)
+        for one in steps.varied:
+            found = check(one, call, settings, context.phase(Phase.COMPILE))
+            if not found.ok:
+                break
     if found.ok and compiled.limit_hit:
         found = _unchecked(found, len(steps.varied))
     if found.ok:
