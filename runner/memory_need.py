@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import psutil
 from omegaconf import OmegaConf
 
 from runner import recorded, registry
 from runner.errors import Unsupported
+from runner.measure.cgroups import free_bytes
 
 if TYPE_CHECKING:
     from runner.devices import Device
@@ -29,7 +29,7 @@ def refuse_too_big(config: Mapping[str, Any], name: str, device: Device) -> None
         return
     needed, words = need(count, config)
     places = {config["device"]["type"]: (needed, device.free_memory_bytes())}
-    places.setdefault("cpu", (count * ITEM_BYTES["float32"], psutil.virtual_memory().available))
+    places.setdefault("cpu", (count * ITEM_BYTES["float32"], free_bytes()))
     for place, (size, free) in places.items():
         if free is not None and size > free:
             what = words if size == needed else "weights, which are made there"
